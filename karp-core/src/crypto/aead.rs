@@ -1,0 +1,189 @@
+//! ChaCha20-Poly1305 for SK payloads: [`SealKey`] counts IVs, [`OpenKey`] verifies before it decrypts.
+//!
+//! The nonce is salt (4 octets, from the key material) | IV (8 octets, in the message), as RFC 7634 sections 2 and 3
+//! have it. The associated data is the message from its first octet through the SK payload's generic header (RFC 5282
+//! section 5.1); the caller slices it.
+
+use core::fmt;
+
+use super::primitives;
+use super::secret::Secret;
+
+/// Octets of the explicit IV.
+pub const IV_LEN: usize = 8;
+
+/// Octets of the tag.
+pub const TAG_LEN: usize = 16;
+
+/// Why nothing was sealed.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+#[non_exhaustive]
+pub enum SealError {
+    /// The key has no IV left. It must be replaced.
+    IvExhausted,
+    /// The IV was drawn from another key. The caller's mistake.
+    ForeignIv,
+    /// The text exceeds what the cipher takes (256 GiB).
+    TooLong,
+}
+
+/// The tag is wrong: forged, damaged, or sealed under another key. The text is as it was.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct AuthFailed;
+
+/// A key for one direction of SK payloads, on the side that seals, with its count of IVs.
+///
+/// An IV is drawn first ([`next_iv`](Self::next_iv)), written into the message, and given back with the text
+/// ([`seal`](Self::seal)), which consumes it. What is drawn and not used is lost, on purpose.
+///
+/// ```compile_fail
+/// # use karp_core::crypto::{Secret, SealKey};
+/// let mut key = SealKey::new(Secret::from_bytes([7; 36]));
+/// let iv = key.next_iv().unwrap();
+/// key.seal(iv, b"", &mut [1]).unwrap();
+/// key.seal(iv, b"", &mut [2]).unwrap(); // the IV is gone
+/// ```
+pub struct SealKey {
+    key: Aead,
+    /// The next IV, as a number.
+    next: u64,
+}
+
+/// An IV that no message has been sealed with. Neither `Clone` nor `Copy`; it fits the key that it was drawn from.
+pub struct Iv {
+    salt: Secret<4>,
+    octets: [u8; IV_LEN],
+}
+
+/// A key for one direction of SK payloads, on the side that opens.
+pub struct OpenKey(Aead);
+
+struct Aead {
+    key: Secret<32>,
+    salt: Secret<4>,
+}
+
+impl SealKey {
+    /// From 36 octets of key material, the last 4 of them salt; the first IV is zero.
+    ///
+    /// Takes the material for good. Of one material only one `SealKey` may ever exist, or IVs repeat.
+    #[must_use]
+    pub fn new(keymat: Secret<36>) -> Self {
+        Self {
+            key: Aead::new(&keymat),
+            next: 0,
+        }
+    }
+
+    /// Draws an IV. It counts as spent from here on, whatever becomes of the message.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError::IvExhausted`] after 2^64 - 1 of them, for ever.
+    pub fn next_iv(&mut self) -> Result<Iv, SealError> {
+        let octets = self.next.to_be_bytes();
+        self.next = self.next.checked_add(1).ok_or(SealError::IvExhausted)?;
+        Ok(Iv {
+            salt: self.key.salt.duplicate(),
+            octets,
+        })
+    }
+
+    /// Encrypts `text` in place and returns the tag over `aad` and it. The IV is gone afterwards.
+    ///
+    /// # Errors
+    ///
+    /// [`SealError::ForeignIv`] or [`SealError::TooLong`]; `text` must not be sent then.
+    pub fn seal(&self, iv: Iv, aad: &[u8], text: &mut [u8]) -> Result<[u8; TAG_LEN], SealError> {
+        if iv.salt != self.key.salt {
+            return Err(SealError::ForeignIv);
+        }
+        let nonce = self.key.nonce(&iv.octets);
+        primitives::seal(self.key.key.expose(), &nonce, aad, text).ok_or(SealError::TooLong)
+    }
+
+    /// A key that goes on from a given IV, for published vectors and for exhaustion.
+    #[cfg(test)]
+    fn starting_at_for_testing_only(keymat: Secret<36>, next: u64) -> Self {
+        Self {
+            key: Aead::new(&keymat),
+            next,
+        }
+    }
+}
+
+impl Iv {
+    /// The 8 octets that go into the message.
+    #[must_use]
+    pub const fn octets(&self) -> [u8; IV_LEN] {
+        self.octets
+    }
+}
+
+impl OpenKey {
+    /// From 36 octets of key material, the last 4 of them salt.
+    #[must_use]
+    pub fn new(keymat: &Secret<36>) -> Self {
+        Self(Aead::new(keymat))
+    }
+
+    /// Verifies `tag` over `aad` and `text`, then decrypts `text` in place.
+    ///
+    /// # Errors
+    ///
+    /// [`AuthFailed`] if the tag is wrong; `text` is as it was.
+    pub fn open(
+        &self,
+        iv: &[u8; IV_LEN],
+        aad: &[u8],
+        text: &mut [u8],
+        tag: &[u8; TAG_LEN],
+    ) -> Result<(), AuthFailed> {
+        let nonce = self.0.nonce(iv);
+        if primitives::open(self.0.key.expose(), &nonce, aad, text, tag) {
+            Ok(())
+        } else {
+            Err(AuthFailed)
+        }
+    }
+}
+
+impl Aead {
+    fn new(keymat: &Secret<36>) -> Self {
+        let mut rest = keymat.expose().iter();
+        Self {
+            key: Secret::take(&mut rest),
+            salt: Secret::take(&mut rest),
+        }
+    }
+
+    fn nonce(&self, iv: &[u8; IV_LEN]) -> [u8; 12] {
+        let [a, b, c, d] = *self.salt.expose();
+        let [e, f, g, h, i, j, k, l] = *iv;
+        [a, b, c, d, e, f, g, h, i, j, k, l]
+    }
+}
+
+impl fmt::Debug for SealKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("SealKey")
+            .field("next", &self.next)
+            .finish_non_exhaustive()
+    }
+}
+
+impl fmt::Debug for Iv {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Iv")
+            .field(&u64::from_be_bytes(self.octets))
+            .finish()
+    }
+}
+
+impl fmt::Debug for OpenKey {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("OpenKey").finish_non_exhaustive()
+    }
+}
