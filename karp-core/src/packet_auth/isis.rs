@@ -8,8 +8,8 @@
 //! - the checksum and the remaining lifetime of an LSP, which count as zero: systems on the way change the lifetime;
 //! - what follows the PDU's own length: link layers pad short frames.
 //!
-//! Whoever cannot sign can therefore still shorten the life of an LSP that others signed, but not make it a purge that
-//! takes effect: see [`verify`].
+//! Whoever cannot sign can therefore change the lifetime of a recorded LSP. Making a purge of it that way is refused where
+//! the LSP has contents ([`verify`]); in the rest, the sequence number decides, as for any purge.
 
 use super::mac::{Tag, digest};
 use super::{Error, Key, array, find, octet, put, slice, sum, u16_at, u32_at};
@@ -234,7 +234,7 @@ pub fn sign(buf: &mut [u8], len: usize, key: &Key<'_>) -> Result<usize, Error> {
 /// [`Error::Truncated`] and [`Error::Malformed`] (also for two TLVs 10, and in Hellos and sequence number PDUs for two
 /// TLVs 11 or a bad one); [`Error::Unsupported`] for PDU types and system id lengths not known here;
 /// [`Error::NotAuthenticated`] without TLV 10 or with another authentication type; [`Error::UnknownKey`],
-/// [`Error::WrongLength`], [`Error::BadDigest`], [`Error::Replaced`]; [`Error::EmptyKey`] if `lookup` gives such a key.
+/// [`Error::WrongLength`], [`Error::BadDigest`], [`Error::ForgedPurge`]; [`Error::EmptyKey`] if `lookup` gives such a key.
 pub fn verify<'k>(octets: &[u8], lookup: impl FnOnce(u16) -> Option<Key<'k>>) -> Result<Verified, Error> {
     let pdu = Pdu::parse(octets)?;
     let octets = slice(octets, 0..pdu.len)?;
@@ -253,7 +253,7 @@ pub fn verify<'k>(octets: &[u8], lookup: impl FnOnce(u16) -> Option<Key<'k>>) ->
     let received = slice(octets, digest_at..sum(tlv.at, tlv.len)?)?;
     compute(octets, pdu.kind, digest_at, &key)?.check(received)?;
     if pdu.kind.is_lsp() && u16_at(octets, LIFETIME_AT)? == 0 && !pdu.may_be_purge {
-        return Err(Error::Replaced);
+        return Err(Error::ForgedPurge);
     }
     let system_id = array(octets, pdu.kind.system_id_at())?;
     Ok(Verified {

@@ -44,6 +44,10 @@ use crate::algorithm::RoutingAlgorithm;
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Algorithm {
     /// HMAC-SHA-1, number 1024.
+    ///
+    /// Its digest of 20 octets is shorter than a routing key's 28 characters, and the key rule of RFC 5709 hashes such
+    /// keys. BIRD hashes only what is longer than the hash's block of 64 octets, so it computes other digests here; with
+    /// the other three algorithms a routing key means the same to both.
     HmacSha1,
     /// HMAC-SHA-256, number 1025.
     HmacSha256,
@@ -152,7 +156,7 @@ impl fmt::Debug for Key<'_> {
 
 /// Why a packet was not signed or not accepted.
 ///
-/// From a `verify`, the variants up to [`Error::Replaced`] are about what came from the network; from a `sign` they
+/// From a `verify`, the variants up to [`Error::ForgedPurge`] are about what came from the network; from a `sign` they
 /// mean that the caller handed in something that is no packet of the protocol. The others are about our own keys, buffers
 /// and arguments.
 #[non_exhaustive]
@@ -172,7 +176,7 @@ pub enum Error {
     /// The digest is not that of the packet under the key: forged or damaged, or another key under the same id.
     BadDigest,
     /// An LSP whose remaining lifetime was set to zero by someone without the key ([`isis::verify`]).
-    Replaced,
+    ForgedPurge,
     /// The buffer is too small for the packet with its authentication, or the packet too long for its length field.
     NoRoom,
     /// An algorithm, packet type or option that this module does not implement.
@@ -196,7 +200,7 @@ impl Error {
             | Self::UnknownKey(_)
             | Self::WrongLength
             | Self::BadDigest
-            | Self::Replaced => false,
+            | Self::ForgedPurge => false,
             Self::NoRoom
             | Self::Unsupported
             | Self::EmptyKey
@@ -215,7 +219,7 @@ impl fmt::Display for Error {
             Self::UnknownKey(id) => return write!(f, "no key has the packet's key id {id}"),
             Self::WrongLength => "digest length differs from the key's algorithm",
             Self::BadDigest => "digest does not match",
-            Self::Replaced => "purge made from a signed LSP",
+            Self::ForgedPurge => "purge made from a signed LSP",
             Self::NoRoom => "no room for the authenticated packet",
             Self::Unsupported => "not supported",
             Self::EmptyKey => "key has no octets",
