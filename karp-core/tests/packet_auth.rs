@@ -315,6 +315,14 @@ fn ospfv3_signing_announces_the_trailer_and_clears_checksums() {
         [0, 1, 0, 48, 0, 0, 0x12, 0x34, 0, 0, 0, 5, 1, 2, 3, 4]
     );
 
+    // A Hello that does not announce its trailer is refused before any digest is computed.
+    let mut silent = packet;
+    silent[22] &= !0x04;
+    assert_eq!(
+        Sample::Ospfv3Lls.verify(&silent, key),
+        Err(Error::NotAuthenticated)
+    );
+
     // A Database Description packet has its options elsewhere; a Link State Acknowledgment has none.
     let mut buf = [0; 200];
     for (packet_type, len, options_at) in [(2, 28, Some(18)), (5, 16, None)] {

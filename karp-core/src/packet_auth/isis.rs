@@ -31,7 +31,7 @@ const LIFETIME_AT: usize = 10;
 const LSP_ID_AT: usize = 12;
 const CHECKSUM_AT: usize = 24;
 
-/// The kinds of PDU. The discriminants are ISO/IEC 10589's PDU types.
+/// The kinds of PDU that carry authentication (ISO/IEC 10589's PDU types).
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Kind {
