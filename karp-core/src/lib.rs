@@ -16,6 +16,9 @@
 #[cfg(test)]
 extern crate std;
 
+pub mod algorithm;
 pub mod crypto;
+#[cfg(feature = "packet-auth")]
+pub mod packet_auth;
 pub mod time;
 pub mod wire;
