@@ -1,1 +1,7 @@
+#![forbid(unsafe_code)]
 //! The operating system around karp-core.
+pub mod clock;
+pub mod credentials;
+pub mod entropy;
+pub mod heap;
+pub mod socket;
