@@ -31,7 +31,13 @@ impl Sizes {
 /// A server for a link of up to 64 routers (PROTOCOL.md section 11).
 impl Default for Sizes {
     fn default() -> Self {
-        Self { peers: 64, keys: 16, handshakes: 64, sealed: 32, strangers: 32 }
+        Self {
+            peers: 64,
+            keys: 16,
+            handshakes: 64,
+            sealed: 32,
+            strangers: 32,
+        }
     }
 }
 
@@ -108,10 +114,19 @@ mod tests {
 
     #[test]
     fn tables_have_the_sizes_asked_for() {
-        let sizes = Sizes { peers: 1024, keys: 16, handshakes: 3, sealed: 5, strangers: 7 };
+        let sizes = Sizes {
+            peers: 1024,
+            keys: 16,
+            handshakes: 3,
+            sealed: 5,
+            strangers: 7,
+        };
         let mut heap = Heap::new(&sizes);
         let view = heap.view();
-        assert_eq!((view.peers.len(), view.keys.len(), view.handshakes.len()), (1024, 16, 3));
+        assert_eq!(
+            (view.peers.len(), view.keys.len(), view.handshakes.len()),
+            (1024, 16, 3)
+        );
         let slots = heap.slots();
         assert_eq!((slots.sealed.len(), slots.strangers.len()), (5, 7));
     }
@@ -120,6 +135,10 @@ mod tests {
     fn the_defaults_are_in_range() {
         let sizes = Sizes::default();
         assert!(Sizes::PEERS.contains(&sizes.peers) && Sizes::KEYS.contains(&sizes.keys));
-        assert!([sizes.handshakes, sizes.sealed, sizes.strangers].iter().all(|size| Sizes::OTHERS.contains(size)));
+        assert!(
+            [sizes.handshakes, sizes.sealed, sizes.strangers]
+                .iter()
+                .all(|size| Sizes::OTHERS.contains(size))
+        );
     }
 }

@@ -20,10 +20,12 @@ pub enum CredentialError {
         /// The path.
         file: PathBuf,
     },
-    /// The file holds more than [`MAX_FILE`](super::MAX_FILE) octets.
+    /// The file is too large to be what it should be.
     TooLarge {
         /// The file.
         file: PathBuf,
+        /// How many octets it can have.
+        limit: usize,
     },
     /// The file cannot be read or written.
     Io {
@@ -81,9 +83,7 @@ impl CredentialError {
                 )
             }
             Self::NotAFile { file } => format!("{} is not a regular file", file.display()),
-            Self::TooLarge { file } => {
-                format!("{} holds more than {} octets", file.display(), super::MAX_FILE)
-            }
+            Self::TooLarge { file, limit } => format!("{} holds more than {limit} octets", file.display()),
             Self::Io { file, source } => format!("{}: {source}", file.display()),
             Self::ShortKey { octets } => format!("a pre-shared key of {octets} octets can be guessed"),
             Self::Hex { at: Some(at) } => format!("character {at} is no hexadecimal digit"),

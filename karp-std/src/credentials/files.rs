@@ -1,7 +1,7 @@
 //! Key files: read with their mode checked on the open file, and written with mode 0600.
 
 use std::{
-    fs::{File, Metadata, OpenOptions},
+    fs::{File, OpenOptions},
     io::{self, Read, Write},
     os::unix::fs::{MetadataExt, OpenOptionsExt},
     path::Path,
@@ -24,7 +24,9 @@ const OPEN_TO_OTHERS: u32 = 0o077;
 /// If group or others have any permission on it, if it is no regular file, has more than [`MAX_FILE`] octets or cannot
 /// be read. The mode is that of the file that was opened, so it cannot be exchanged in between.
 pub fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
-    read(path, |metadata| check_secret_mode(path, metadata))
+    let (octets, mode) = read_file(path, MAX_FILE)?;
+    check_secret_mode(path, mode)?;
+    Ok(octets)
 }
 
 /// Reads a file that holds nothing secret, such as a public key.
@@ -32,7 +34,7 @@ pub fn read_secret_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialErr
 /// # Errors
 /// If it is no regular file, has more than [`MAX_FILE`] octets or cannot be read.
 pub fn read_public_file(path: &Path) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
-    read(path, |_| Ok(()))
+    read_file(path, MAX_FILE).map(|(octets, _)| octets)
 }
 
 /// Writes a new file with mode 0600. An existing one is not touched.
@@ -50,8 +52,7 @@ pub fn write_secret_file(path: &Path, octets: &[u8]) -> Result<(), CredentialErr
 }
 
 /// Refuses a file that group or others can get at.
-pub(crate) fn check_secret_mode(path: &Path, metadata: &Metadata) -> Result<(), CredentialError> {
-    let mode = metadata.mode() & 0o7777;
+pub(crate) fn check_secret_mode(path: &Path, mode: u32) -> Result<(), CredentialError> {
     if mode & OPEN_TO_OTHERS != 0 {
         return Err(CredentialError::Mode {
             file: path.to_owned(),
@@ -61,10 +62,8 @@ pub(crate) fn check_secret_mode(path: &Path, metadata: &Metadata) -> Result<(), 
     Ok(())
 }
 
-fn read(
-    path: &Path,
-    check: impl FnOnce(&Metadata) -> Result<(), CredentialError>,
-) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
+/// Reads a regular file of at most `max` octets and gives its permission bits, those of the file that was opened.
+pub(crate) fn read_file(path: &Path, max: usize) -> Result<(Zeroizing<Vec<u8>>, u32), CredentialError> {
     // Without blocking: a FIFO with nobody at its other end would hold up the start for ever.
     let mut file = OpenOptions::new()
         .read(true)
@@ -77,9 +76,8 @@ fn read(
             file: path.to_owned(),
         });
     }
-    check(&metadata)?;
-    // All the room at once: a vector that grows would leave copies of the secret behind.
-    let mut octets = Zeroizing::new(vec![0; MAX_FILE + 1]);
+    // All the room at once: a vector that grows would leave copies of a secret behind.
+    let mut octets = Zeroizing::new(vec![0; max + 1]);
     let mut filled = 0;
     while let Some(rest) = octets.get_mut(filled..).filter(|rest| !rest.is_empty()) {
         match read_some(&mut file, rest) {
@@ -88,13 +86,14 @@ fn read(
             Err(source) => return Err(io_error(path, source)),
         }
     }
-    if filled > MAX_FILE {
+    if filled > max {
         return Err(CredentialError::TooLarge {
             file: path.to_owned(),
+            limit: max,
         });
     }
     octets.truncate(filled);
-    Ok(octets)
+    Ok((octets, metadata.mode() & 0o7777))
 }
 
 fn read_some(file: &mut File, into: &mut [u8]) -> io::Result<usize> {

@@ -15,7 +15,7 @@ use karp_core::{
     identity::{AuthMethod, Credentials, Grant, Identity},
 };
 
-pub(crate) use self::files::check_secret_mode;
+pub(crate) use self::files::{check_secret_mode, read_file};
 pub use self::{
     error::CredentialError,
     files::{MAX_FILE, read_public_file, read_secret_file, write_secret_file},
