@@ -14,7 +14,8 @@ const SPKI_PREFIX: [u8; 12] = [
 pub const SPKI_LEN: usize = 44;
 /// Octets of an Ed25519 signature.
 pub const SIGNATURE_LEN: usize = 64;
-/// Octets of an AUTH payload body with a signature: method, reserved, ASN.1 length, AlgorithmIdentifier, signature.
+/// Octets of an AUTH payload body with a signature: method, reserved, ASN.1 length, AlgorithmIdentifier,
+/// signature.
 pub const SIGNATURE_AUTH_LEN: usize = 76;
 /// Octets of an AUTH payload body with a shared-key MAC of PRF_HMAC_SHA2_256.
 pub const SHARED_KEY_AUTH_LEN: usize = 36;
@@ -59,7 +60,8 @@ impl<'a> Auth<'a> {
     /// The data by method.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for another method or signature algorithm, [`Error::BadLength`] for data of a wrong length.
+    /// [`Error::Unsupported`] for another method or signature algorithm, [`Error::BadLength`] for data of a
+    /// wrong length.
     pub fn proof(&self) -> Result<Proof<'a>, Error> {
         match self.method {
             AuthMethod::SHARED_KEY => self
@@ -93,8 +95,8 @@ pub fn write_shared_key(writer: &mut Writer<'_>, mac: &[u8; 32]) {
     writer.end(open);
 }
 
-/// Writes an AUTH payload with an Ed25519 signature and returns where in the message the signature begins, so that zeros
-/// can stand there until it is computed.
+/// Writes an AUTH payload with an Ed25519 signature and returns where in the message the signature begins, so
+/// that zeros can stand there until it is computed.
 pub fn write_signature(writer: &mut Writer<'_>, signature: &[u8; SIGNATURE_LEN]) -> usize {
     let open = writer.begin(PayloadType::AUTH);
     writer.bytes(&[AuthMethod::DIGITAL_SIGNATURE.0, 0, 0, 0, 7]);
@@ -118,7 +120,8 @@ pub fn public_key_info(key: &[u8; 32]) -> [u8; SPKI_LEN] {
 /// The Ed25519 key in a SubjectPublicKeyInfo.
 ///
 /// # Errors
-/// [`Error::Unsupported`] for a key of another algorithm, [`Error::BadLength`] for octets too few or too many.
+/// [`Error::Unsupported`] for a key of another algorithm, [`Error::BadLength`] for octets too few or too
+/// many.
 pub fn parse_public_key_info(octets: &[u8]) -> Result<&[u8; 32], Error> {
     let octets: &[u8; SPKI_LEN] = octets.try_into().map_err(|_| Error::BadLength)?;
     let mut reader = Reader::new(octets);

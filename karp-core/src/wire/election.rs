@@ -1,7 +1,8 @@
 //! Announcements: exchange type 249 (PROTOCOL.md section 5.1).
 //!
-//! The order of an announcement's payloads is fixed, for what is authenticated is a prefix of the octets: a receiver that
-//! skipped something behind it would believe an outsider. MACs and signature are computed by the caller, who has the keys.
+//! The order of an announcement's payloads is fixed, for what is authenticated is a prefix of the octets: a
+//! receiver that skipped something behind it would believe an outsider. MACs and signature are computed by
+//! the caller, who has the keys.
 
 use heapless::Vec;
 
@@ -77,9 +78,10 @@ impl<'a> Announcement<'a> {
     /// The announcement in a datagram.
     ///
     /// # Errors
-    /// Any deviation from section 5.1: another exchange type, an SPIr, a response, an instance of zeros ([`Error::BadValue`]), a
-    /// payload out of order, repeated or foreign ([`Error::Misplaced`]), a third MAC ([`Error::TooMany`]), one that is
-    /// missing ([`Error::Missing`]), another version of ELECTION_STATE ([`Error::Unsupported`]).
+    /// Any deviation from section 5.1: another exchange type, an SPIr, a response, an instance of zeros
+    /// ([`Error::BadValue`]), a payload out of order, repeated or foreign ([`Error::Misplaced`]), a third MAC
+    /// ([`Error::TooMany`]), one that is missing ([`Error::Missing`]), another version of ELECTION_STATE
+    /// ([`Error::Unsupported`]).
     pub fn parse(datagram: &'a [u8]) -> Result<Self, Error> {
         let (header, payloads) = Payloads::of_message(datagram)?;
         let addressed = header.exchange == ExchangeType::GCKS_ELECTION && header.spi_r == [0; 8];

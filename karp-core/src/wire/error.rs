@@ -27,7 +27,8 @@ pub enum Error {
     TooMany,
     /// A field has a value that the text does not allow.
     BadValue,
-    /// Well formed, but an algorithm or format that this implementation does not have, and no alternative to it.
+    /// Well formed, but an algorithm or format that this implementation does not have, and no alternative to
+    /// it.
     Unsupported,
     /// The message has to be protected by an SK payload and is not.
     NotSealed,
@@ -56,7 +57,8 @@ impl core::error::Error for Error {}
 
 /// The caller's buffer was too small for the message, or a part of it too long for its length field.
 ///
-/// The sizes of [`size`](super::size) are what a configuration is checked against, so that this cannot happen later.
+/// The sizes of [`size`](super::size) are what a configuration is checked against, so that this cannot happen
+/// later.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Full;

@@ -1,8 +1,8 @@
-//! The GSA payload: policies of the Rekey SA, of the group and of the traffic keys (RFC 9838 section 4.4, PROTOCOL.md
-//! section 6).
+//! The GSA payload: policies of the Rekey SA, of the group and of the traffic keys (RFC 9838 section 4.4,
+//! PROTOCOL.md section 6).
 //!
-//! Here are single policies; what the policies of a message and the bags of its KD payload have to be to each other is
-//! the matter of [`state`](super::state).
+//! Here are single policies; what the policies of a message and the bags of its KD payload have to be to each
+//! other is the matter of [`state`](super::state).
 
 use core::net::{IpAddr, SocketAddr};
 
@@ -18,7 +18,8 @@ use super::{Error, Reader, Writer};
 /// Most routing protocols that one traffic key keys (PROTOCOL.md section 6).
 pub const MAX_PROTOCOLS: usize = 8;
 
-/// Traffic selector of the whole IPv4 address space, any protocol, any port: what traffic key policies have on both sides.
+/// Traffic selector of the whole IPv4 address space, any protocol, any port: what traffic key policies have
+/// on both sides.
 const WILDCARD: [u8; 16] = [7, 0, 0, 16, 0, 0, 0xff, 0xff, 0, 0, 0, 0, 0xff, 0xff, 0xff, 0xff];
 const TS_IPV4_ADDR_RANGE: u8 = 7;
 const TS_IPV6_ADDR_RANGE: u8 = 8;
@@ -217,7 +218,8 @@ impl Iterator for Policies<'_> {
     }
 }
 
-/// The key id in an SPI: the upper half has to be zero (PROTOCOL.md section 6), and an SPI of 0 names nothing.
+/// The key id in an SPI: the upper half has to be zero (PROTOCOL.md section 6), and an SPI of 0 names
+/// nothing.
 pub(super) fn key_id(spi: u32) -> Result<u16, Error> {
     u16::try_from(spi)
         .ok()
@@ -334,7 +336,8 @@ fn parse_tek(id: u16, mut body: Reader<'_>) -> Result<Policy, Error> {
     }))
 }
 
-/// Steps over a traffic selector (RFC 7296 section 3.13.1); it is ignored on receipt, so only its Length matters.
+/// Steps over a traffic selector (RFC 7296 section 3.13.1); it is ignored on receipt, so only its Length
+/// matters.
 fn skip_selector(reader: &mut Reader<'_>) -> Result<(), Error> {
     reader.u16()?;
     // Two octets of type and protocol, two of length, and two ports at least.
@@ -361,8 +364,8 @@ fn check_signature_algorithm(attributes: Attributes<'_>) -> Result<(), Error> {
     }
 }
 
-/// Writes the policy of a Rekey SA into an open GSA payload. `source` is where the GCKS sends updates from, `destination` the
-/// multicast address that they go to.
+/// Writes the policy of a Rekey SA into an open GSA payload. `source` is where the GCKS sends updates from,
+/// `destination` the multicast address that they go to.
 pub fn write_rekey_sa(
     writer: &mut Writer<'_>,
     policy: &RekeySaPolicy,

@@ -1,6 +1,6 @@
 //! The 28 octets at the front of every message (RFC 7296 section 3.1).
 
-use super::{Error, ExchangeType, PayloadType, Reader};
+use super::{Error, ExchangeType, PayloadType, Reader, Writer};
 
 /// Version octet: major 2, minor 0.
 const VERSION: u8 = 0x20;
@@ -9,7 +9,8 @@ const VERSION: u8 = 0x20;
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct Header {
-    /// SPI of the initiator; an announcement has its instance here, an update the first half of the Rekey SA's SPI.
+    /// SPI of the initiator; an announcement has its instance here, an update the first half of the Rekey
+    /// SA's SPI.
     pub spi_i: [u8; 8],
     /// SPI of the responder; zero as long as there is none.
     pub spi_r: [u8; 8],
@@ -21,7 +22,8 @@ pub struct Header {
     pub flags: Flags,
     /// Message ID; in an announcement the sequence number.
     pub message_id: u32,
-    /// Octets of the whole message, this header included. [`Writer::finish`](super::Writer::finish) fills it in.
+    /// Octets of the whole message, this header included. [`Writer::finish`](super::Writer::finish) fills it
+    /// in.
     pub length: u32,
 }
 
@@ -61,7 +63,8 @@ impl Header {
     /// Where the four octets of the length stand.
     pub const LENGTH_AT: usize = 24;
 
-    /// A header for a message that is about to be written: no payload yet, and the length of the header alone.
+    /// A header for a message that is about to be written: no payload yet, and the length of the header
+    /// alone.
     #[must_use]
     pub const fn new(
         spi_i: [u8; 8],
@@ -84,8 +87,9 @@ impl Header {
     /// The header of a datagram.
     ///
     /// # Errors
-    /// [`Error::Truncated`], [`Error::BadVersion`] unless the major version is 2 (a higher minor version is taken,
-    /// RFC 7296 section 2.5), and [`Error::BadLength`] unless the Length field is the datagram's length.
+    /// [`Error::Truncated`], [`Error::BadVersion`] unless the major version is 2 (a higher minor version is
+    /// taken, RFC 7296 section 2.5), and [`Error::BadLength`] unless the Length field is the datagram's
+    /// length.
     pub fn parse(datagram: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(datagram);
         let spi_i = *reader.array()?;
@@ -117,40 +121,12 @@ impl Header {
     #[must_use]
     pub fn encode(&self) -> [u8; Self::LEN] {
         let mut octets = [0; Self::LEN];
-        let [i0, i1, i2, i3, i4, i5, i6, i7] = self.spi_i;
-        let [r0, r1, r2, r3, r4, r5, r6, r7] = self.spi_r;
-        let [m0, m1, m2, m3] = self.message_id.to_be_bytes();
-        let [l0, l1, l2, l3] = self.length.to_be_bytes();
-        octets.copy_from_slice(&[
-            i0,
-            i1,
-            i2,
-            i3,
-            i4,
-            i5,
-            i6,
-            i7,
-            r0,
-            r1,
-            r2,
-            r3,
-            r4,
-            r5,
-            r6,
-            r7,
-            self.next_payload.0,
-            VERSION,
-            self.exchange.0,
-            self.flags.0,
-            m0,
-            m1,
-            m2,
-            m3,
-            l0,
-            l1,
-            l2,
-            l3,
-        ]);
+        let mut writer = Writer::new(&mut octets);
+        writer.bytes(&self.spi_i);
+        writer.bytes(&self.spi_r);
+        writer.bytes(&[self.next_payload.0, VERSION, self.exchange.0, self.flags.0]);
+        writer.u32(self.message_id);
+        writer.u32(self.length);
         octets
     }
 

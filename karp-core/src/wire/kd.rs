@@ -1,7 +1,7 @@
 //! The KD payload: bags of wrapped keys (RFC 9838 section 4.5, PROTOCOL.md section 3 for the wrapping).
 //!
-//! A wrapped key is a 12-octet nonce, the encrypted key and a 16-octet tag. Its additional data are two stretches of the bag
-//! that surround the header of the attribute, so they are handed out put together.
+//! A wrapped key is a 12-octet nonce, the encrypted key and a 16-octet tag. Its additional data are two
+//! stretches of the bag that surround the header of the attribute, so they are handed out put together.
 
 use heapless::Vec;
 
@@ -19,7 +19,8 @@ pub const TAG_LEN: usize = 16;
 pub const TEK_LEN: usize = 32;
 /// Octets of the keys of a Rekey SA: GSK_e (36) | GSK_w (32).
 pub const REKEY_SA_KEYS_LEN: usize = 68;
-/// Most octets of additional data: bag header, SPI of a Rekey SA, Key ID and KWK ID. For a traffic key there are 16.
+/// Most octets of additional data: bag header, SPI of a Rekey SA, Key ID and KWK ID. For a traffic key there
+/// are 16.
 pub const MAX_AAD_LEN: usize = 28;
 
 /// Octets of a bag of a traffic key.
@@ -153,7 +154,8 @@ fn parse_sa_key<'a>(bag: &'a [u8], attributes: &'a [u8], key_len: usize) -> Resu
     let text = reader.take(key_len)?;
     let tag = reader.array()?;
     reader.finish()?;
-    // RFC 9838 section 4.5.4: Key ID 0 is an SA's own keys, KWK ID 0 the default wrapping key. There is no hierarchy here.
+    // RFC 9838 section 4.5.4: Key ID 0 is an SA's own keys, KWK ID 0 the default wrapping key. There is no
+    // hierarchy here.
     if ids != [0; 8] {
         return Err(Error::Unsupported);
     }
@@ -178,7 +180,8 @@ fn parse_member(attributes: &[u8]) -> Result<Bag<'_>, Error> {
     Ok(Bag::Member { auth_key })
 }
 
-/// Where a wrapped key goes in a message that is being written. Zeros stand there until it is wrapped in place.
+/// Where a wrapped key goes in a message that is being written. Zeros stand there until it is wrapped in
+/// place.
 #[derive(Clone, PartialEq, Eq, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct WrapSlot {

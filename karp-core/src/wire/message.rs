@@ -1,8 +1,10 @@
-//! What a message of the unicast exchanges contains, in one pass (RFC 7296 sections 1 and 2, PROTOCOL.md section 4).
+//! What a message of the unicast exchanges contains, in one pass (RFC 7296 sections 1 and 2, PROTOCOL.md
+//! section 4).
 //!
-//! Order does not matter in these messages, and what a message has no use for is skipped; so one collector serves them all,
-//! and each exchange takes the parts that it needs and says what is missing. Announcements and updates, which are strict
-//! about order, have their own views: [`election`](super::election), [`rekey`](super::rekey).
+//! Order does not matter in these messages, and what a message has no use for is skipped; so one collector
+//! serves them all, and each exchange takes the parts that it needs and says what is missing. Announcements
+//! and updates, which are strict about order, have their own views: [`election`](super::election),
+//! [`rekey`](super::rekey).
 
 use core::net::SocketAddr;
 
@@ -94,8 +96,9 @@ impl<'a> Contents<'a> {
     /// Collects a chain of payloads.
     ///
     /// # Errors
-    /// That of the first malformed payload; [`Error::Duplicate`] for anything repeated that may occur once (CERT and CERTREQ may
-    /// repeat, RFC 7296 sections 3.6 and 3.7). Unknown notifies and non-critical unknown payloads are skipped.
+    /// That of the first malformed payload; [`Error::Duplicate`] for anything repeated that may occur once
+    /// (CERT and CERTREQ may repeat, RFC 7296 sections 3.6 and 3.7). Unknown notifies and non-critical
+    /// unknown payloads are skipped.
     pub fn collect(payloads: Payloads<'a>) -> Result<Self, Error> {
         let mut contents = Self::default();
         for payload in payloads {
@@ -141,8 +144,8 @@ impl<'a> Contents<'a> {
     }
 
     fn notify(&mut self, notify: &Notify<'a>) -> Result<(), Error> {
-        // RFC 7296 section 3.10: without an SPI the protocol means nothing, and other implementations do set it to 1. The
-        // private notifies are ours alone, hence strict.
+        // RFC 7296 section 3.10: without an SPI the protocol means nothing, and other implementations do set
+        // it to 1. The private notifies are ours alone, hence strict.
         match notify.ty {
             NotifyType::COOKIE => once(&mut self.cookie, parse_cookie(notify.data)?),
             NotifyType::REDIRECT => once_if_supported(&mut self.redirect, Redirect::parse(notify.data)),
@@ -186,8 +189,8 @@ const fn flag(slot: &mut bool) -> Result<(), Error> {
     Ok(())
 }
 
-/// Fills `slot`, unless the value names a gateway in a way that is not supported: to whoever speaks plain RFC 5685 that is
-/// no fault, so the notify is skipped as an unknown one is.
+/// Fills `slot`, unless the value names a gateway in a way that is not supported: to whoever speaks plain RFC
+/// 5685 that is no fault, so the notify is skipped as an unknown one is.
 fn once_if_supported<T>(slot: &mut Option<T>, value: Result<T, Error>) -> Result<(), Error> {
     match value {
         Ok(value) => once(slot, value),

@@ -1,7 +1,7 @@
 //! The data of the notifies that have any, as values (PROTOCOL.md sections 4, 5.1, 7 and 8).
 //!
-//! Each type has `parse`, which takes the notify's data, and `write`, which writes the whole notify payload. A private
-//! notify has to have protocol 0 and no SPI: take its data from
+//! Each type has `parse`, which takes the notify's data, and `write`, which writes the whole notify payload.
+//! A private notify has to have protocol 0 and no SPI: take its data from
 //! [`Notify::private_data`](super::payload::Notify::private_data).
 
 use heapless::Vec;
@@ -90,8 +90,8 @@ impl ElectionState {
     /// The data of an ELECTION_STATE.
     ///
     /// # Errors
-    /// [`Error::Unsupported`] for another version; [`Error::BadLength`] unless there are 40 octets; [`Error::BadValue`] for an
-    /// unknown state. Any of these drops an announcement whole.
+    /// [`Error::Unsupported`] for another version; [`Error::BadLength`] unless there are 40 octets;
+    /// [`Error::BadValue`] for an unknown state. Any of these drops an announcement whole.
     pub fn parse(data: &[u8]) -> Result<Self, Error> {
         let mut reader = Reader::new(data);
         if reader.u8()? != Self::VERSION {

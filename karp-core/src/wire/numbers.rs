@@ -1,7 +1,7 @@
 //! The code points of PROTOCOL.md section 10.
 //!
-//! Those that a peer may extend are open: a newtype over the integer with a constant for each known value, so that an
-//! unknown one survives a round trip and no `match` can forget it.
+//! Those that a peer may extend are open: a newtype over the integer with a constant for each known value, so
+//! that an unknown one survives a round trip and no `match` can forget it.
 
 macro_rules! code_points {
     ($(#[$meta:meta])* $name:ident($int:ty) { $($(#[$doc:meta])* $constant:ident = $value:expr;)* }) => {
@@ -87,8 +87,8 @@ code_points! {
 }
 
 impl PayloadType {
-    /// Whether this implementation knows the type. A critical payload of any other type refuses its message (RFC 7296
-    /// section 2.5). EAP (48) and SKF (53) are not supported and count as unknown.
+    /// Whether this implementation knows the type. A critical payload of any other type refuses its message
+    /// (RFC 7296 section 2.5). EAP (48) and SKF (53) are not supported and count as unknown.
     #[must_use]
     pub const fn is_known(self) -> bool {
         matches!(self.0, 33..=46 | 50..=52)
@@ -353,7 +353,8 @@ code_points! {
 }
 
 code_points! {
-    /// An authentication algorithm of a routing protocol (PROTOCOL.md section 10, INTEG numbering, private use).
+    /// An authentication algorithm of a routing protocol (PROTOCOL.md section 10, INTEG numbering, private
+    /// use).
     Algorithm(u16) {
         /// HMAC-SHA-1.
         HMAC_SHA1 = 1024;

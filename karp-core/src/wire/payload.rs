@@ -47,7 +47,8 @@ impl Payload<'_> {
 
 /// The payloads of a message, or of the inside of an SK payload.
 ///
-/// Ends after the first error. Payloads of unknown types are handed out unless they are critical: the consumer skips them.
+/// Ends after the first error. Payloads of unknown types are handed out unless they are critical: the
+/// consumer skips them.
 #[derive(Clone, Debug)]
 pub struct Payloads<'a> {
     next: PayloadType,
@@ -98,7 +99,8 @@ impl<'a> Payloads<'a> {
             return Err(Error::UnknownCritical(ty.0));
         }
         self.offset = payload.end();
-        // RFC 7296 section 3.14: an encrypted payload is the last one; its Next Payload tells of what is inside.
+        // RFC 7296 section 3.14: an encrypted payload is the last one; its Next Payload tells of what is
+        // inside.
         self.next = match ty {
             PayloadType::SK | PayloadType::SKF => PayloadType::NONE,
             _ => payload.next,
@@ -195,7 +197,8 @@ impl<'a> Id<'a> {
     /// The body of an IDg payload: the group's name.
     ///
     /// # Errors
-    /// Those of [`parse`](Self::parse), and [`Error::Unsupported`] if the type is not ID_KEY_ID (PROTOCOL.md section 4).
+    /// Those of [`parse`](Self::parse), and [`Error::Unsupported`] if the type is not ID_KEY_ID (PROTOCOL.md
+    /// section 4).
     pub fn parse_group(body: &'a [u8]) -> Result<&'a [u8], Error> {
         let id = Self::parse(body)?;
         if id.ty == IdType::KEY_ID {
@@ -205,8 +208,9 @@ impl<'a> Id<'a> {
         }
     }
 
-    /// The four octets that stand before the identity's own in a payload body: hashed together they are what EVICTED
-    /// names a node by (PROTOCOL.md section 4), and what AUTH covers when the reserved octets are zero.
+    /// The four octets that stand before the identity's own in a payload body: hashed together they are what
+    /// EVICTED names a node by (PROTOCOL.md section 4), and what AUTH covers when the reserved octets are
+    /// zero.
     #[must_use]
     pub const fn head(&self) -> [u8; 4] {
         [self.ty.0, 0, 0, 0]

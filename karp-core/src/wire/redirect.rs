@@ -1,7 +1,7 @@
 //! Where to go instead: REDIRECT and REDIRECTED_FROM (RFC 5685 section 9, PROTOCOL.md section 4).
 //!
-//! RFC 5685 knows gateways by address alone; a node serves on any port, so the identity types are private ones that
-//! carry the port behind the address.
+//! RFC 5685 knows gateways by address alone; a node serves on any port, so the identity types are private
+//! ones that carry the port behind the address.
 
 use core::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
@@ -17,7 +17,8 @@ pub const MAX_GATEWAY_LEN: usize = 20;
 pub struct Redirect<'a> {
     /// Where to go.
     pub to: SocketAddr,
-    /// The Ni that is answered, by which the initiator tells that the sender saw its request; 16 to 256 octets.
+    /// The Ni that is answered, by which the initiator tells that the sender saw its request; 16 to 256
+    /// octets.
     pub nonce: &'a [u8],
 }
 

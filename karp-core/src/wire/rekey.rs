@@ -1,8 +1,8 @@
 //! Key updates: GSA_REKEY (PROTOCOL.md section 7, RFC 9838 section 2.4.1).
 //!
-//! A signature in an update covers A | P: header and SK header with lengths as if nothing were added by encryption, then
-//! the payloads in the clear with zeros for the signature. [`Update::parse`] finds these parts in an opened update and,
-//! just the same, in one that its sender is about to sign and seal.
+//! A signature in an update covers A | P: header and SK header with lengths as if nothing were added by
+//! encryption, then the payloads in the clear with zeros for the signature. [`Update::parse`] finds these
+//! parts in an opened update and, just the same, in one that its sender is about to sign and seal.
 
 use super::auth::{Auth, Proof, SIGNATURE_AT, SIGNATURE_LEN};
 use super::substructure::once;
@@ -47,12 +47,15 @@ impl<'a> Update<'a> {
     ///
     /// # Errors
     /// [`Error::BadValue`] for another exchange type or a response; [`Error::Missing`] without GSA or KD;
-    /// [`Error::Duplicate`]; [`Error::Misplaced`] for anything behind AUTH; [`Error::Unsupported`] for an AUTH that is no Ed25519
-    /// signature.
+    /// [`Error::Duplicate`]; [`Error::Misplaced`] for anything behind AUTH; [`Error::Unsupported`] for an
+    /// AUTH that is no Ed25519 signature.
     pub fn parse(message: &'a [u8]) -> Result<Self, Error> {
         let sealed = sk::locate(message)?;
         let header = sealed.header;
-        if header.exchange != ExchangeType::GSA_REKEY || header.flags.is_response() {
+        if header.exchange != ExchangeType::GSA_REKEY
+            || !header.flags.is_initiator()
+            || header.flags.is_response()
+        {
             return Err(Error::BadValue);
         }
         let end = message.len().checked_sub(sk::TAG_LEN).ok_or(Error::Truncated)?;
@@ -84,7 +87,8 @@ impl<'a> Update<'a> {
                         payloads,
                     });
                 }
-                // D and notifies are ignored in group messages (PROTOCOL.md section 6), unknown payloads skipped.
+                // D and notifies are ignored in group messages (PROTOCOL.md section 6), unknown payloads
+                // skipped.
                 _ => {}
             }
         }

@@ -17,7 +17,8 @@ pub const PAIRWISE_LEN: usize = 32;
 /// Octets of the body of an offer or answer for [`Purpose::Group`]: a proposal of four transforms.
 pub const GROUP_LEN: usize = 40;
 
-/// What the initiator means to do after IKE_SA_INIT. It says so by proposing a key wrap or not (PROTOCOL.md section 3).
+/// What the initiator means to do after IKE_SA_INIT. It says so by proposing a key wrap or not (PROTOCOL.md
+/// section 3).
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub enum Purpose {
@@ -88,7 +89,8 @@ impl<'a> Proposals<'a> {
             transforms: body.rest(),
         };
         check_transforms(&proposal)?;
-        // RFC 7296 section 3.3.1: the first is 1 in an offer (an answer repeats the chosen one's number), each other one more.
+        // RFC 7296 section 3.3.1: the first is 1 in an offer (an answer repeats the chosen one's number),
+        // each other one more.
         if self.previous != 0 && self.previous.checked_add(1) != Some(number) || number == 0 {
             return Err(Error::BadValue);
         }
@@ -126,14 +128,15 @@ pub struct Choice {
     pub number: u8,
     /// Whether the proposal has a key wrap.
     pub purpose: Purpose,
-    /// Whether the proposal names "no integrity algorithm"; the answer then does so as well (RFC 7296 section 3.3).
+    /// Whether the proposal names "no integrity algorithm"; the answer then does so as well (RFC 7296 section
+    /// 3.3).
     pub integ_none: bool,
     /// The key exchange method. A KE payload of another one is answered by INVALID_KE_PAYLOAD with this.
     pub ke: u16,
 }
 
-/// Chooses the first acceptable proposal from the body of an SA payload; one of another purpose than `wanted` is not
-/// acceptable. `None` if there is none: NO_PROPOSAL_CHOSEN.
+/// Chooses the first acceptable proposal from the body of an SA payload; one of another purpose than `wanted`
+/// is not acceptable. `None` if there is none: NO_PROPOSAL_CHOSEN.
 ///
 /// # Errors
 /// If any proposal is malformed, the acceptable ones notwithstanding.
@@ -146,8 +149,8 @@ pub fn choose(body: &[u8], wanted: Option<Purpose>) -> Result<Option<Choice>, Er
     Ok(chosen)
 }
 
-/// Whether any proposal in the body of an SA payload has a key wrap of whatever kind: the sender is looking for a GCKS, even
-/// if it cannot be answered.
+/// Whether any proposal in the body of an SA payload has a key wrap of whatever kind: the sender is looking
+/// for a GCKS, even if it cannot be answered.
 ///
 /// # Errors
 /// If any proposal is malformed.
@@ -164,7 +167,8 @@ pub fn seeks_group(body: &[u8]) -> Result<bool, Error> {
 /// Checks the answer to an offer of [`write_offer`]: one proposal, number 1, exactly what was offered.
 ///
 /// # Errors
-/// [`Error::BadValue`] for anything else (RFC 7296 section 3.3.6 has the initiator check it), or that of a malformed body.
+/// [`Error::BadValue`] for anything else (RFC 7296 section 3.3.6 has the initiator check it), or that of a
+/// malformed body.
 pub fn check_answer(body: &[u8], offered: Purpose) -> Result<(), Error> {
     let mut proposals = Proposals::new(body);
     let proposal = proposals.next().ok_or(Error::Missing)??;
@@ -256,8 +260,8 @@ fn judge(proposal: &Proposal<'_>) -> Option<Choice> {
     }
     let [mut encr, mut prf, mut integ, mut ke, mut kwa] = [Offer::Absent; 5];
     for transform in proposal.transforms() {
-        // PROTOCOL.md section 3 after RFC 7296 section 3.3.6: an unknown ID or attribute spoils its transform alone, an
-        // unknown type the whole proposal.
+        // PROTOCOL.md section 3 after RFC 7296 section 3.3.6: an unknown ID or attribute spoils its transform
+        // alone, an unknown type the whole proposal.
         let (offer, id) = match transform.ty {
             TransformType::ENCR => (&mut encr, ENCR_CHACHA20_POLY1305),
             TransformType::PRF => (&mut prf, PRF_HMAC_SHA2_256),

@@ -1,5 +1,5 @@
-//! How many octets each message has at most, so that a configuration whose messages would not fit is refused before it
-//! runs (PROTOCOL.md section 2).
+//! How many octets each message has at most, so that a configuration whose messages would not fit is refused
+//! before it runs (PROTOCOL.md section 2).
 //!
 //! The numbers are those of the writers; the tests hold them against each other.
 
@@ -14,7 +14,8 @@ use super::sa::GROUP_LEN;
 use super::sk;
 use super::state::MAX_TEKS;
 
-/// No message that is sent exceeds this: the IPv6 minimum MTU less the headers of IPv6 and UDP (PROTOCOL.md section 2).
+/// No message that is sent exceeds this: the IPv6 minimum MTU less the headers of IPv6 and UDP (PROTOCOL.md
+/// section 2).
 pub const MAX_DATAGRAM: usize = 1232;
 /// Octets of the nonces that are sent.
 pub const NONCE_LEN: usize = 32;
@@ -69,7 +70,8 @@ impl StateShape {
         live: 2,
         retiring: MAX_RETIRING,
     };
-    /// The least that has to fit: a Pending and an Active key. Retiring ones are left out where there is no room.
+    /// The least that has to fit: a Pending and an Active key. Retiring ones are left out where there is no
+    /// room.
     pub const NEEDED: Self = Self {
         rekey_sa: true,
         live: 2,
@@ -137,7 +139,8 @@ impl Shape {
         sum(&[52, selector(self.ipv6), selector(self.ipv6), gcauth])
     }
 
-    /// Octets of the GSA and KD payloads together. `unicast`: with what an update leaves out, GCAUTH and AUTH_KEY.
+    /// Octets of the GSA and KD payloads together. `unicast`: with what an update leaves out, GCAUTH and
+    /// AUTH_KEY.
     #[must_use]
     pub const fn state(&self, state: StateShape, unicast: bool) -> usize {
         let group_wide = 8;
@@ -258,8 +261,8 @@ impl Shape {
         }
     }
 
-    /// How many Retiring keys fit beside `state.live` others and the rest of a message, of which `octets` are there without any.
-    /// At most [`MAX_RETIRING`].
+    /// How many Retiring keys fit beside `state.live` others and the rest of a message, of which `octets` are
+    /// there without any. At most [`MAX_RETIRING`].
     #[must_use]
     pub const fn retiring_that_fit(octets: usize) -> usize {
         let room = MAX_DATAGRAM.saturating_sub(octets);
@@ -269,8 +272,9 @@ impl Shape {
         }
     }
 
-    /// The largest message that this configuration has to send whole: every type at its maximum, but with a state in which no
-    /// Retiring key is left, and GSA_AUTH without state. [`MAX_DATAGRAM`] is the limit for it.
+    /// The largest message that this configuration has to send whole: every type at its maximum, but with a
+    /// state in which no Retiring key is left, and GSA_AUTH without state. [`MAX_DATAGRAM`] is the limit for
+    /// it.
     #[must_use]
     pub const fn largest(&self) -> usize {
         let mut largest = 0;

@@ -1,8 +1,9 @@
-//! Sealed messages: where the parts of an SK payload are (RFC 7296 section 3.14, RFC 7634, PROTOCOL.md section 3).
+//! Sealed messages: where the parts of an SK payload are (RFC 7296 section 3.14, RFC 7634, PROTOCOL.md
+//! section 3).
 //!
-//! A sealed message is the header, one SK payload and nothing else, so its parts stand at fixed places from both ends. The
-//! same [`split`] serves both directions: the sender seals in place what [`finish`] left, the receiver opens in place what
-//! arrived, then takes the payloads from [`inner`].
+//! A sealed message is the header, one SK payload and nothing else, so its parts stand at fixed places from
+//! both ends. The same [`split`] serves both directions: the sender seals in place what [`finish`] left, the
+//! receiver opens in place what arrived, then takes the payloads from [`inner`].
 
 use super::writer::Open;
 use super::{Error, Full, Header, PayloadType, Payloads, Writer};
@@ -11,7 +12,8 @@ use super::{Error, Full, Header, PayloadType, Payloads, Writer};
 pub const IV_LEN: usize = 8;
 /// Octets of the tag.
 pub const TAG_LEN: usize = 16;
-/// Where the additional data ends and the IV begins: behind the header and the generic header of the SK payload.
+/// Where the additional data ends and the IV begins: behind the header and the generic header of the SK
+/// payload.
 pub const AAD_LEN: usize = 32;
 /// Where the encrypted octets begin.
 pub const TEXT_AT: usize = 40;
@@ -44,8 +46,9 @@ pub struct Sealed {
 /// Checks that a datagram is a sealed message, and reads what stands in the clear.
 ///
 /// # Errors
-/// Those of [`Header::parse`] and [`Payloads`]; [`Error::NotSealed`] if the first payload is another than SK: nothing is
-/// taken that stands unprotected beside an SK payload. [`Error::Truncated`] if there is no room for IV, Pad Length and tag.
+/// Those of [`Header::parse`] and [`Payloads`]; [`Error::NotSealed`] if the first payload is another than SK:
+/// nothing is taken that stands unprotected beside an SK payload. [`Error::Truncated`] if there is no room
+/// for IV, Pad Length and tag.
 pub fn locate(datagram: &[u8]) -> Result<Sealed, Error> {
     let (header, mut payloads) = Payloads::of_message(datagram)?;
     if header.next_payload != PayloadType::SK {
@@ -64,7 +67,8 @@ pub fn locate(datagram: &[u8]) -> Result<Sealed, Error> {
     })
 }
 
-/// The parts of a sealed message. Call [`locate`] first on what was received: this looks at nothing but the length.
+/// The parts of a sealed message. Call [`locate`] first on what was received: this looks at nothing but the
+/// length.
 ///
 /// # Errors
 /// [`Error::Truncated`].
@@ -81,8 +85,8 @@ pub fn split(message: &mut [u8]) -> Result<Parts<'_>, Error> {
 /// The opened text without its padding.
 ///
 /// # Errors
-/// [`Error::BadLength`] if the Pad Length, which is the last octet, exceeds the text. Any padding is taken (RFC 7296
-/// section 3.14), none is sent.
+/// [`Error::BadLength`] if the Pad Length, which is the last octet, exceeds the text. Any padding is taken
+/// (RFC 7296 section 3.14), none is sent.
 pub fn unpad(text: &[u8]) -> Result<&[u8], Error> {
     let (pad_length, rest) = text.split_last().ok_or(Error::BadLength)?;
     let length = rest
@@ -100,7 +104,8 @@ pub fn inner(first: PayloadType, text: &[u8]) -> Result<Payloads<'_>, Error> {
     Ok(Payloads::new(first, unpad(text)?, TEXT_AT))
 }
 
-/// Begins a sealed message: header, generic header of SK and room for the IV. The payloads inside follow; [`finish`] ends it.
+/// Begins a sealed message: header, generic header of SK and room for the IV. The payloads inside follow;
+/// [`finish`] ends it.
 pub fn begin<'b>(octets: &'b mut [u8], header: &Header) -> (Writer<'b>, Open) {
     let mut writer = Writer::message(octets, header);
     let open = writer.begin(PayloadType::SK);
@@ -108,7 +113,8 @@ pub fn begin<'b>(octets: &'b mut [u8], header: &Header) -> (Writer<'b>, Open) {
     (writer, open)
 }
 
-/// Ends a sealed message: Pad Length 0, room for the tag, final lengths. Hand the result to [`split`] and seal it.
+/// Ends a sealed message: Pad Length 0, room for the tag, final lengths. Hand the result to [`split`] and
+/// seal it.
 ///
 /// # Errors
 /// [`Full`].

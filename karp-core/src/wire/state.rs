@@ -40,7 +40,8 @@ pub struct RekeySa<'a> {
 pub struct Tek<'a> {
     /// Its policy.
     pub policy: TekPolicy,
-    /// The key. Always there if it is Pending or Active, never if it is Retiring: who needs a Retiring key has it.
+    /// The key. Always there if it is Pending or Active, never if it is Retiring: who needs a Retiring key
+    /// has it.
     pub key: Option<Wrapped<'a>>,
 }
 
@@ -60,11 +61,12 @@ impl<'a> State<'a> {
     /// The bodies of a GSA and a KD payload.
     ///
     /// # Errors
-    /// Any of section 6's refusals: [`Error::Duplicate`] for a repeated attribute, SPI, policy or bag, or a second Pending or
-    /// Active key; [`Error::BadValue`] for an unknown KARP_KEY_STATE, an SPI that is no key id, DTD 0; [`Error::Missing`] for a
-    /// policy without GSA_KEY_LIFETIME, a Pending or Active key without bag, signatures without AUTH_KEY;
-    /// [`Error::Misplaced`] for a bag without policy, and for what `carrier` may not carry; [`Error::TooMany`] for more
-    /// than eight traffic keys or protocols; [`Error::Unsupported`] for an algorithm that is not the suite's.
+    /// Any of section 6's refusals: [`Error::Duplicate`] for a repeated attribute, SPI, policy or bag, or a
+    /// second Pending or Active key; [`Error::BadValue`] for an unknown KARP_KEY_STATE, an SPI that is no key
+    /// id, DTD 0; [`Error::Missing`] for a policy without GSA_KEY_LIFETIME, a Pending or Active key without
+    /// bag, signatures without AUTH_KEY; [`Error::Misplaced`] for a bag without policy, and for what
+    /// `carrier` may not carry; [`Error::TooMany`] for more than eight traffic keys or protocols;
+    /// [`Error::Unsupported`] for an algorithm that is not the suite's.
     pub fn parse(gsa: &'a [u8], kd: &'a [u8], carrier: Carrier) -> Result<Self, Error> {
         let mut state = Self::from_policies(gsa, carrier)?;
         let mut member_bag = None;
@@ -92,14 +94,16 @@ impl<'a> State<'a> {
             match tek.policy.state {
                 KeyState::Pending | KeyState::Active if tek.key.is_none() => return Err(Error::Missing),
                 KeyState::Pending | KeyState::Active => {}
-                // Section 6: a Retiring key comes without bag. One that came with it all the same is given to nobody.
+                // Section 6: a Retiring key comes without bag. One that came with it all the same is given to
+                // nobody.
                 KeyState::Retiring => tek.key = None,
             }
         }
         Ok(state)
     }
 
-    /// The traffic key in state `state`: there is at most one Pending and one Active; of several Retiring, the first.
+    /// The traffic key in state `state`: there is at most one Pending and one Active; of several Retiring,
+    /// the first.
     #[must_use]
     pub fn tek_in(&self, state: KeyState) -> Option<&Tek<'a>> {
         self.teks.iter().find(|tek| tek.policy.state == state)

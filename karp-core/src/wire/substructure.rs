@@ -1,4 +1,5 @@
-//! Transforms and attributes, which proposals, GSA policies and key bags share (RFC 7296 sections 3.3.2 and 3.3.5).
+//! Transforms and attributes, which proposals, GSA policies and key bags share (RFC 7296 sections 3.3.2 and
+//! 3.3.5).
 
 use super::numbers::TransformType;
 use super::{Error, Reader, Writer};
@@ -28,8 +29,8 @@ impl<'a> Transform<'a> {
         Attributes::new(self.attributes)
     }
 
-    /// Whether the transform is its ID and nothing else. No algorithm of this suite has an attribute, so one that carries
-    /// any is another algorithm (RFC 7296 section 3.3.6).
+    /// Whether the transform is its ID and nothing else. No algorithm of this suite has an attribute, so one
+    /// that carries any is another algorithm (RFC 7296 section 3.3.6).
     #[must_use]
     pub const fn is_bare(&self) -> bool {
         self.attributes.is_empty()
@@ -225,8 +226,8 @@ pub fn write_long(writer: &mut Writer<'_>, ty: u16, value: &[u8]) {
     writer.bytes(value);
 }
 
-/// The body of a substructure whose first two octets and Length were just read from `reader`; `length` counts those four
-/// octets too.
+/// The body of a substructure whose first two octets and Length were just read from `reader`; `length` counts
+/// those four octets too.
 pub(super) fn body_of<'a>(length: u16, reader: &mut Reader<'a>) -> Result<Reader<'a>, Error> {
     let body = usize::from(length).checked_sub(4).ok_or(Error::BadLength)?;
     reader.take(body).map(Reader::new)

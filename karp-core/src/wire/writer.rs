@@ -1,8 +1,9 @@
 //! Writes a message into the caller's memory.
 //!
-//! The writer latches "full": a field that finds no room is dropped with all that follow, and [`Writer::finish`] says so
-//! once. It keeps the chain of Next Payload fields and patches lengths when a structure ends; everything that can only be
-//! computed over finished octets (MAC, signature, wrapped key) is written as zeros and filled in later at its offset.
+//! The writer latches "full": a field that finds no room is dropped with all that follow, and
+//! [`Writer::finish`] says so once. It keeps the chain of Next Payload fields and patches lengths when a
+//! structure ends; everything that can only be computed over finished octets (MAC, signature, wrapped key) is
+//! written as zeros and filled in later at its offset.
 
 use super::{Full, Header, PayloadType};
 
@@ -46,7 +47,8 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// A writer of a message: `header` stands in front, and its Next Payload and Length are patched in the end.
+    /// A writer of a message: `header` stands in front, and its Next Payload and Length are patched in the
+    /// end.
     #[must_use]
     pub fn message(octets: &'b mut [u8], header: &Header) -> Self {
         let mut writer = Self::new(octets);
@@ -129,8 +131,8 @@ impl<'b> Writer<'b> {
         }
     }
 
-    /// Begins a payload: its type goes into the Next Payload field before it. The critical bit is never set, for every
-    /// type that is sent is one that the peer has to know (RFC 7296 section 3.2).
+    /// Begins a payload: its type goes into the Next Payload field before it. The critical bit is never set,
+    /// for every type that is sent is one that the peer has to know (RFC 7296 section 3.2).
     pub fn begin(&mut self, ty: PayloadType) -> Open {
         if let Some(next) = self.next {
             self.patch(next, &[ty.0]);
