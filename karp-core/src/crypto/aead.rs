@@ -309,6 +309,7 @@ mod tests {
                 );
                 run += 1;
             }
+            std::println!("ChaCha20-Poly1305: {run} sealed");
             assert!(run >= 240, "{run} vectors");
         }
     }
