@@ -118,6 +118,32 @@ impl RoutingProtocol {
             Self::Ripng | Self::Pim | Self::Babel => None,
         }
     }
+
+    /// The greatest key id that the protocol's packets can carry; protocols that carry none take any.
+    #[must_use]
+    pub const fn max_key_id(self) -> u16 {
+        match self.key_id_bits() {
+            Some(8) => 255,
+            Some(_) | None => u16::MAX,
+        }
+    }
+
+    /// Whether the protocol defines `algorithm` for its packets. RIPng and PIM are protected by IPsec, which takes any
+    /// HMAC.
+    #[must_use]
+    pub const fn takes(self, algorithm: RoutingAlgorithm) -> bool {
+        use RoutingAlgorithm as A;
+        match algorithm {
+            A::HmacSha1 => !matches!(self, Self::Ldp | Self::Bgp | Self::Msdp | Self::Babel),
+            A::HmacSha256 => !matches!(self, Self::Ldp | Self::Bgp | Self::Msdp | Self::Bfd),
+            A::HmacSha384 | A::HmacSha512 => {
+                !matches!(self, Self::Ldp | Self::Bgp | Self::Msdp | Self::Bfd | Self::Babel)
+            }
+            // RFC 5926 for TCP-AO, RFC 2385 for TCP-MD5.
+            A::HmacSha1Cut96 | A::Aes128CmacCut96 | A::KeyedMd5 => matches!(self, Self::Ldp | Self::Bgp | Self::Msdp),
+            A::Blake2s128 => matches!(self, Self::Babel),
+        }
+    }
 }
 
 /// An algorithm with which a routing protocol uses a traffic key (PROTOCOL.md section 10, "algorithms").

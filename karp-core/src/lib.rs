@@ -2,15 +2,8 @@
 #![no_std]
 #![cfg_attr(
     test,
-    allow(
-        clippy::arithmetic_side_effects,
-        clippy::as_conversions,
-        clippy::indexing_slicing,
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::wildcard_enum_match_arm
-    )
+    allow(clippy::arithmetic_side_effects, clippy::as_conversions, clippy::indexing_slicing, clippy::unwrap_used,
+        clippy::expect_used, clippy::panic, clippy::wildcard_enum_match_arm)
 )]
 
 #[cfg(test)]
