@@ -77,6 +77,7 @@ pub struct Sockets {
     interface: Interface,
     /// The interface's name where the configuration gives one.
     name: Option<String>,
+    epoch: u32,
 }
 
 impl Sockets {
@@ -113,27 +114,25 @@ impl Sockets {
             group,
             interface: found,
             name: interface.map(str::to_owned),
+            epoch: 0,
         };
         sockets.attach()?;
         Ok(sockets)
     }
 
     /// Looks for the interface again and joins the group on it anew: after it went away and came back, the kernel has
-    /// forgotten the membership. The sockets, and so their descriptors, stay the same.
+    /// forgotten the membership. The descriptors stay the same, but for a link-local IPv6 address on an interface with
+    /// a new number: its unicast socket belongs to the old one and is replaced.
     ///
     /// # Errors
-    /// If the interface is still gone. An IPv6 link-local address on an interface with a new number needs new sockets,
-    /// which the error says.
+    /// If the interface is still gone.
     pub fn rejoin(&mut self) -> Result<(), SocketError> {
         let found = Interface::find(self.local.ip(), self.name.as_deref())?;
         let bound_to_the_old = matches!(self.local.ip(), IpAddr::V6(ip) if is_link_scoped(ip));
         if bound_to_the_old && found.index != self.interface.index {
-            return Err(SocketError::new(
-                "interface",
-                &found.name,
-                "the interface was made anew and the link-local socket belongs to the old one",
-                "open the endpoint's sockets again",
-            ));
+            self.unicast = open_unicast(scoped(self.local, found.index))?;
+            self.multicast = open_multicast(scoped(self.group, found.index))?;
+            self.epoch = self.epoch.wrapping_add(1);
         }
         // There may be nothing left to leave.
         let _ = match (self.group.ip(), self.local.ip()) {
@@ -143,6 +142,27 @@ impl Sockets {
         };
         self.interface = found;
         self.attach()
+    }
+
+    /// What is wrong with the link, after `error` from sending to the group.
+    pub(crate) fn diagnose(&self, error: io::Error) -> SocketError {
+        match Interface::find(self.local.ip(), self.name.as_deref()) {
+            Err(found) => found.because(error),
+            Ok(found) if found.index != self.interface.index => SocketError::new(
+                "interface",
+                &found.name,
+                "the interface was made anew",
+                "nothing: the group is joined again within a second",
+            )
+            .because(error),
+            Ok(found) => SocketError::other("interface", found.name, "send to the group", error),
+        }
+    }
+
+    /// Rises when a socket was replaced.
+    #[must_use]
+    pub const fn epoch(&self) -> u32 {
+        self.epoch
     }
 
     /// The address and port that the node sends from and takes requests at.
