@@ -205,8 +205,8 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Endpoint<C, R, S> {
         [self.sockets.fd(Which::Unicast), self.sockets.fd(Which::Multicast)]
     }
 
-    /// Rises when a socket was replaced: a loop that registers descriptors registers them anew. Happens only to a
-    /// node with an IPv6 link-local address whose interface was made anew.
+    /// Rises when a socket was replaced: a loop that registers descriptors registers them anew. Happens only with IPv6,
+    /// when the interface went away and was made anew.
     #[must_use]
     pub const fn socket_epoch(&self) -> u32 {
         self.sockets.epoch()

@@ -121,18 +121,24 @@ impl Sockets {
     }
 
     /// Looks for the interface again and joins the group on it anew: after it went away and came back, the kernel has
-    /// forgotten the membership. The descriptors stay the same, but for a link-local IPv6 address on an interface with
-    /// a new number: its unicast socket belongs to the old one and is replaced.
+    /// forgotten the membership. The descriptors stay the same, but for sockets with IPv6 link-local addresses (`ff02::`
+    /// is one) on an interface that was made anew: those belong to the old one and are replaced, which
+    /// [`epoch`](Self::epoch) tells.
     ///
     /// # Errors
     /// If the interface is still gone.
     pub fn rejoin(&mut self) -> Result<(), SocketError> {
         let found = Interface::find(self.local.ip(), self.name.as_deref())?;
-        let bound_to_the_old = matches!(self.local.ip(), IpAddr::V6(ip) if is_link_scoped(ip));
-        if bound_to_the_old && found.index != self.interface.index {
-            self.unicast = open_unicast(scoped(self.local, found.index))?;
-            self.multicast = open_multicast(scoped(self.group, found.index))?;
-            self.epoch = self.epoch.wrapping_add(1);
+        if found.index != self.interface.index {
+            // The system ties a socket to the interface when it binds to an address that needs one.
+            if is_link_scoped(self.local.ip()) {
+                self.unicast = open_unicast(scoped(self.local, found.index))?;
+                self.epoch = self.epoch.wrapping_add(1);
+            }
+            if is_link_scoped(self.group.ip()) {
+                self.multicast = open_multicast(scoped(self.group, found.index))?;
+                self.epoch = self.epoch.wrapping_add(1);
+            }
         }
         // There may be nothing left to leave.
         let _ = match (self.group.ip(), self.local.ip()) {
@@ -447,10 +453,10 @@ fn bind(
     .because(error))
 }
 
-/// Link-local addresses mean nothing without an interface.
+/// The address as the system wants it: link-local IPv6 addresses mean nothing to it without an interface.
 fn scoped(address: SocketAddr, index: u32) -> SocketAddr {
     match address {
-        SocketAddr::V6(v6) if v6.scope_id() == 0 && is_link_scoped(*v6.ip()) => {
+        SocketAddr::V6(v6) if v6.scope_id() == 0 && is_link_scoped(address.ip()) => {
             SocketAddrV6::new(*v6.ip(), v6.port(), 0, index).into()
         }
         other => other,
@@ -461,8 +467,14 @@ fn unscoped(address: SocketAddr) -> SocketAddr {
     SocketAddr::new(address.ip(), address.port())
 }
 
-fn is_link_scoped(ip: Ipv6Addr) -> bool {
-    ip.is_unicast_link_local() || matches!(ip.octets(), [0xff, scope, ..] if scope & 0x0f <= 2)
+/// Whether it is an IPv6 address that needs an interface with it.
+fn is_link_scoped(ip: IpAddr) -> bool {
+    match ip {
+        IpAddr::V4(_) => false,
+        IpAddr::V6(ip) => {
+            ip.is_unicast_link_local() || matches!(ip.octets(), [0xff, scope, ..] if scope & 0x0f <= 2)
+        }
+    }
 }
 
 /// The sender's address without flow label and scope.

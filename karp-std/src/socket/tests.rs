@@ -208,6 +208,10 @@ fn scopes_are_put_on_where_the_system_needs_them() {
     assert_eq!(unscoped(with.into()), link_local);
     let global = SocketAddr::from(([0xfd09, 0, 0, 0, 0, 0, 0, 1], 848));
     assert_eq!(scoped(global, 7), global);
-    assert!(is_link_scoped(Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114)));
-    assert!(!is_link_scoped(Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0x114)));
+    assert!(is_link_scoped(
+        Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0x114).into()
+    ));
+    assert!(!is_link_scoped(
+        Ipv6Addr::new(0xff05, 0, 0, 0, 0, 0, 0, 0x114).into()
+    ));
 }
