@@ -124,7 +124,7 @@ pub fn parse_hex(text: &str) -> Result<Zeroizing<Vec<u8>>, CredentialError> {
     if let Some(at) = text.chars().position(|c| !c.is_ascii_hexdigit()) {
         return Err(CredentialError::Hex { at: Some(at + 1) });
     }
-    if text.is_empty() || text.len() % 2 != 0 {
+    if text.is_empty() || !text.len().is_multiple_of(2) {
         return Err(CredentialError::Hex { at: None });
     }
     let digit = |c: u8| {

@@ -33,15 +33,15 @@ impl Interface {
                 SocketError::other("address", address, "list this machine's interfaces", errno.into())
             })?
             .collect();
-        if let Some(name) = name {
-            if !all.iter().any(|entry| entry.interface_name == name) {
-                return Err(SocketError::new(
-                    "interface",
-                    name,
-                    "this machine has no such interface",
-                    format!("bring it up, or name one of: {}", names(&all)),
-                ));
-            }
+        if let Some(name) = name
+            && !all.iter().any(|entry| entry.interface_name == name)
+        {
+            return Err(SocketError::new(
+                "interface",
+                name,
+                "this machine has no such interface",
+                format!("bring it up, or name one of: {}", names(&all)),
+            ));
         }
         let named = |entry: &&InterfaceAddress| name.is_none_or(|name| entry.interface_name == name);
         let mut having = all.iter().filter(named).filter(|entry| has(entry, address));
