@@ -211,7 +211,8 @@ where
     R: CryptoRng + Send + 'static,
     S: Storage + Send + 'static,
 {
-    let name = format!("karp {}", endpoint.engine().config().settings().group);
+    // A group may have any name; a thread may not.
+    let name = format!("karp {}", endpoint.engine().config().settings().group).replace('\0', "");
     let (driver, handle) = Driver::new(endpoint)?;
     let thread = std::thread::Builder::new()
         .name(name)

@@ -17,7 +17,7 @@ use karp_core::{
 use zeroize::Zeroizing;
 
 use super::{
-    ConfigFileError, Configuration, schema,
+    ConfigFileError, Configuration, Loader, schema,
     source::Source,
     values::{Form, KeySource, Span, span_text},
 };
@@ -38,13 +38,14 @@ const MAX_MANUAL_SECRET: usize = 64;
 pub(super) fn configuration(
     text: &str,
     path: &Path,
-    others: &[&str],
+    loader: &Loader,
     mode: Option<u32>,
 ) -> Result<Configuration> {
-    let (source, document) = Source::parse::<schema::Document>(text, path, others)?;
+    let (source, document) = Source::parse::<schema::Document>(text, path, &loader.others)?;
     let check = Check {
         source,
         document,
+        loader,
         path,
         mode,
     };
@@ -65,6 +66,7 @@ pub(super) fn configuration(
 struct Check<'t> {
     source: Source<'t>,
     document: schema::Document,
+    loader: &'t Loader,
     path: &'t Path,
     mode: Option<u32>,
 }
@@ -81,8 +83,9 @@ impl Check<'_> {
         if group.name.is_empty() || group.name.len() > MAX_GROUP_NAME {
             return Err(self.explain(ConfigError::GroupName));
         }
-        let ip = node.address.0;
-        let identity = self.identity("node.identity", &node.identity)?;
+        let ip = self.loader.address.or(node.address.map(|address| address.0));
+        let ip = ip.ok_or_else(|| self.source.missing("node.address"))?;
+        let identity = self.own_identity()?;
         let port = node.port.unwrap_or(karp_core::config::DEFAULT_PORT);
         let mut s = Settings::new(&group.name, identity, SocketAddr::new(ip, port));
         // Without one, the address tells routers apart as well as anything.
@@ -134,6 +137,16 @@ impl Check<'_> {
         set(&mut s.confirm_installs, policy.confirm_installs);
         self.manual_keys(&mut s, manual)?;
         Ok(s)
+    }
+
+    fn own_identity(&self) -> Result<Identity> {
+        let text = self
+            .loader
+            .identity
+            .as_ref()
+            .or(self.document.node.identity.as_ref());
+        let text = text.ok_or_else(|| self.source.missing("node.identity"))?;
+        self.identity("node.identity", text)
     }
 
     fn identity(&self, path: &str, text: &str) -> Result<Identity> {
@@ -239,8 +252,8 @@ impl Check<'_> {
             peer,
             ..
         } = &self.document;
-        let own = self.identity("node.identity", &node.identity)?;
-        let mut store = Store::new(own).with_own_grant(grant(Some(true), node.may_serve, None));
+        let own = self.own_identity()?;
+        let mut store = Store::new(own.clone()).with_own_grant(grant(Some(true), node.may_serve, None));
         if let Some(key) = &credential.signing_key {
             let path = "credential.signing_key";
             let octets = self.key_text(path, key, true)?;
@@ -254,6 +267,9 @@ impl Check<'_> {
         for (at, peer) in peer.iter().enumerate() {
             let path = format!("peer[{at}]");
             let identity = self.identity(&format!("{path}.identity"), &peer.identity)?;
+            if self.loader.identity.is_some() && identity == own {
+                continue;
+            }
             let (field, proof) = self.proof(&path, peer)?;
             let grant = grant(peer.may_join, peer.may_serve, peer.expected);
             store.add_peer(identity, grant, proof).map_err(|error| {

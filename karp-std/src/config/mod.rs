@@ -17,7 +17,7 @@ mod schema;
 mod source;
 mod values;
 
-use std::{fmt, path::Path};
+use std::{fmt, net::IpAddr, path::Path};
 
 use karp_core::config::Settings;
 use zeroize::Zeroizing;
@@ -67,15 +67,65 @@ impl Configuration {
     /// # Errors
     /// The first fault found; also if the file holds a secret itself and group or others can get at it.
     pub fn load(path: &Path) -> Result<Self, ConfigFileError> {
-        Self::load_beside(path, &[])
+        Loader::default().load(path)
     }
 
-    /// As [`load`](Self::load), for a program that keeps settings of its own in the same file: the top-level tables
-    /// named in `others` are left to it.
+    /// Checks `text` as the content of the file `path`, which names it in errors and is where relative paths start
+    /// from. The file is not read and its mode not looked at.
+    ///
+    /// # Errors
+    /// The first fault found.
+    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigFileError> {
+        Loader::default().parse(text, path)
+    }
+}
+
+/// Loads a configuration in circumstances that the file alone does not tell.
+///
+/// ```no_run
+/// use karp_std::config::Loader;
+///
+/// // One file for every router of a group with a shared key; each says on its command line who it is.
+/// let configuration = Loader::default()
+///     .identity("r2.example")
+///     .address("10.9.0.2".parse()?)
+///     .load("karp.toml".as_ref())?;
+/// # Ok::<(), Box<dyn std::error::Error>>(())
+/// ```
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Loader {
+    others: Vec<String>,
+    identity: Option<String>,
+    address: Option<IpAddr>,
+}
+
+impl Loader {
+    /// The top-level tables of these names belong to the host program, which keeps its settings in the same file.
+    #[must_use]
+    pub fn beside(mut self, others: &[&str]) -> Self {
+        self.others.extend(others.iter().map(|other| (*other).to_owned()));
+        self
+    }
+
+    /// This router's name, whatever `node.identity` says. It may stand among the peers, and is left out there.
+    #[must_use]
+    pub fn identity(mut self, identity: &str) -> Self {
+        self.identity = Some(identity.to_owned());
+        self
+    }
+
+    /// This router's address, whatever `node.address` says.
+    #[must_use]
+    pub fn address(mut self, address: IpAddr) -> Self {
+        self.address = Some(address);
+        self
+    }
+
+    /// As [`Configuration::load`].
     ///
     /// # Errors
     /// As there.
-    pub fn load_beside(path: &Path, others: &[&str]) -> Result<Self, ConfigFileError> {
+    pub fn load(&self, path: &Path) -> Result<Configuration, ConfigFileError> {
         let unreadable = |error: &CredentialError| ConfigFileError {
             file: path.to_owned(),
             line: None,
@@ -91,16 +141,15 @@ impl Configuration {
             problem: "this is not text in UTF-8".to_owned(),
             remedy: "save the file as UTF-8".to_owned(),
         })?;
-        check::configuration(text, path, others, Some(mode))
+        check::configuration(text, path, self, Some(mode))
     }
 
-    /// Checks `text` as the content of the file `path`, which names it in errors and is where relative paths start
-    /// from. The file is not read and its mode not looked at.
+    /// As [`Configuration::parse`].
     ///
     /// # Errors
-    /// The first fault found.
-    pub fn parse(text: &str, path: &Path) -> Result<Self, ConfigFileError> {
-        check::configuration(text, path, &[], None)
+    /// As there.
+    pub fn parse(&self, text: &str, path: &Path) -> Result<Configuration, ConfigFileError> {
+        check::configuration(text, path, self, None)
     }
 }
 

@@ -27,12 +27,12 @@ pub(super) struct Document {
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Node {
-    pub(super) identity: String,
+    pub(super) identity: Option<String>,
     pub(super) router_id: Option<RouterId>,
     pub(super) priority: Option<u16>,
     pub(super) preempt: Option<bool>,
     pub(super) may_serve: Option<bool>,
-    pub(super) address: Address,
+    pub(super) address: Option<Address>,
     pub(super) port: Option<u16>,
     pub(super) interface: Option<String>,
 }

@@ -32,7 +32,7 @@ impl<'t> Source<'t> {
     pub(super) fn parse<T: DeserializeOwned>(
         text: &'t str,
         file: &Path,
-        others: &[&str],
+        others: &[String],
     ) -> Result<(Self, T), ConfigFileError> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut places = Vec::new();
@@ -49,7 +49,7 @@ impl<'t> Source<'t> {
         let span = table.span();
         let mut table = table.into_inner();
         for other in others {
-            table.remove(*other);
+            table.remove(other.as_str());
         }
         match T::deserialize(toml::Deserializer::from(Spanned::new(span, table))) {
             Ok(document) => Ok((source, document)),
@@ -71,6 +71,15 @@ impl<'t> Source<'t> {
             problem: problem.into(),
             remedy: remedy.into(),
         }
+    }
+
+    /// A field that must be there and is not.
+    pub(super) fn missing(&self, path: &str) -> ConfigFileError {
+        self.error(
+            path,
+            "this field is missing",
+            "add it; the example file shows how",
+        )
     }
 
     /// The directory that relative paths start from.
@@ -131,11 +140,7 @@ impl<'t> Source<'t> {
             } else {
                 format!("{holder}.{name}")
             };
-            let mut missing = self.error(
-                &path,
-                "this field is missing",
-                "add it; the example file shows how",
-            );
+            let mut missing = self.missing(&path);
             missing.line = Some(self.line(span.start));
             return missing;
         }

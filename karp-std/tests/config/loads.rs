@@ -206,7 +206,36 @@ fn tables_of_the_host_program_are_left_to_it() {
         format!("{LEAST}[daemon]\nsocket = \"karpd.sock\"\n[sink.bird]\nfile = 1\n"),
     )
     .unwrap();
-    Configuration::load_beside(&path, &["daemon", "sink"]).unwrap();
-    let error = Configuration::load_beside(&path, &["daemon"]).unwrap_err();
+    Loader::default().beside(&["daemon", "sink"]).load(&path).unwrap();
+    let error = Loader::default().beside(&["daemon"]).load(&path).unwrap_err();
     assert_eq!((error.field.as_str(), error.line), ("sink", Some(10)));
+}
+
+/// One file for all routers of a link: each is told who it is.
+#[test]
+fn who_and_where_can_be_said_elsewhere() {
+    let peers: String = (1..=3)
+        .map(|n| format!("[[peer]]\nidentity = \"r{n}\"\n"))
+        .collect();
+    let file = "[node]\n[group]\nname = \"lan\"\n[shared]\npsk = { text = \"sixteen octets!!\" }\n";
+    let text = format!("{file}{peers}");
+    let path = Path::new("karp.toml");
+    for n in 1..=3 {
+        let loader = Loader::default()
+            .identity(&format!("r{n}"))
+            .address([10, 9, 0, n].into());
+        let configuration = loader.parse(&text, path).unwrap();
+        assert_eq!(configuration.settings.identity, name(&format!("r{n}")));
+        assert_eq!(
+            configuration.settings.address,
+            SocketAddr::from(([10, 9, 0, n], 848))
+        );
+        assert_eq!(configuration.credentials.peers().count(), 2);
+    }
+    assert_eq!(
+        mistake(&text).to_string(),
+        "karp.toml:1: node.identity: this field is missing; add it; the example file shows how"
+    );
+    let error = Loader::default().identity("r1").parse(&text, path).unwrap_err();
+    assert_eq!((error.field.as_str(), error.line), ("node.address", Some(1)));
 }

@@ -6,6 +6,7 @@ mod mistakes;
 
 use std::{
     fs,
+    net::SocketAddr,
     os::unix::fs::PermissionsExt,
     path::{Path, PathBuf},
 };
@@ -17,7 +18,7 @@ use karp_core::{
     time::Duration,
 };
 use karp_std::{
-    config::{ConfigFileError, Configuration, EXAMPLE},
+    config::{ConfigFileError, Configuration, EXAMPLE, Loader},
     credentials::{generate_signing_key, write_secret_file},
     entropy::OsEntropy,
 };
