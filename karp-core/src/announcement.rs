@@ -46,9 +46,12 @@ impl Core<'_> {
     pub(crate) fn own_state(&self) -> ElectionState {
         let settings = self.node.config.settings();
         let (state, rekey_sa, generation, members) = match (&self.node.office, self.node.election.role()) {
-            (Some(office), Role::Gcks) => {
-                (NodeState::Gcks, Some(office.spi), office.generation(), self.members_known())
-            }
+            (Some(office), Role::Gcks) => (
+                NodeState::Gcks,
+                Some(office.spi),
+                office.generation(),
+                self.members_known(),
+            ),
             (_, Role::Member) => {
                 let (spi, generation) = self.node.installs.announced.unzip();
                 (NodeState::Member, spi, generation.unwrap_or(0), 0)
@@ -84,13 +87,21 @@ impl Core<'_> {
         if self.node.election.role() != Role::Member || self.survey().better < election::MAX_BETTER {
             return hello;
         }
-        let members = self.followed().and_then(|peer| peer.claim).map_or(0, |claim| claim.members);
-        hello.times(u64::from(members.div_ceil(64).max(1))).min(LONGEST_INTERVAL)
+        let members = self
+            .followed()
+            .and_then(|peer| peer.claim)
+            .map_or(0, |claim| claim.members);
+        hello
+            .times(u64::from(members.div_ceil(64).max(1)))
+            .min(LONGEST_INTERVAL)
     }
 
     /// The GCKS that this node follows.
     pub(crate) fn followed(&self) -> Option<&Peer> {
-        self.node.membership.as_ref().and_then(|membership| self.peers.get(membership.gcks))
+        self.node
+            .membership
+            .as_ref()
+            .and_then(|membership| self.peers.get(membership.gcks))
     }
 
     /// Writes the next announcement; the sequence counts as used whatever becomes of it.
@@ -108,12 +119,19 @@ impl Core<'_> {
             .office
             .as_ref()
             .and_then(|office| office.term_key.as_ref())
-            .or(self.node.legacy.as_ref().and_then(|legacy| legacy.term_key.as_ref()));
+            .or(self
+                .node
+                .legacy
+                .as_ref()
+                .and_then(|legacy| legacy.term_key.as_ref()));
         let draft = Draft {
             instance: self.node.instance,
             sequence: self.node.sequence,
             group: settings.group.as_bytes(),
-            id: Id { ty: IdType(settings.identity.kind()), data: settings.identity.octets() },
+            id: Id {
+                ty: IdType(settings.identity.kind()),
+                data: settings.identity.octets(),
+            },
             state,
             handoff,
             signed: term_key.is_some() && !spis.is_empty(),
@@ -130,6 +148,7 @@ impl Core<'_> {
             message.set_mac(index, &mac);
         }
         let len = message.into_octets().len();
+        drop(macs);
         self.node.sequence = self.node.sequence.saturating_add(1);
         Some(len)
     }
@@ -165,7 +184,9 @@ impl Core<'_> {
         let (ip, port) = address_octets(from);
         let mut under = None;
         for mac in &message.macs {
-            let Some(sa) = self.node.sas.find(&mac.value.spi) else { continue };
+            let Some(sa) = self.node.sas.find(&mac.value.spi) else {
+                continue;
+            };
             let covered = octets.get(..mac.offset).ok_or(DropReason::Malformed)?;
             if !verify_group_mac(&sa.keys.gsk_h, &[&ip, &port, covered], &mac.value.mac) {
                 return Err(DropReason::BadSeal);
@@ -194,10 +215,16 @@ impl Core<'_> {
 
     /// Sequence and instance, of authenticated announcements only (section 5.1).
     fn check_instance(&self, heard: &Heard) -> Result<(), DropReason> {
-        let Some(row) = heard.row.and_then(|row| self.peers.get(row)) else { return Ok(()) };
+        let Some(row) = heard.row.and_then(|row| self.peers.get(row)) else {
+            return Ok(());
+        };
         match row.instance {
             Some(known) if known.instance == heard.instance => {
-                if heard.sequence < known.next { Err(DropReason::Replayed) } else { Ok(()) }
+                if heard.sequence < known.next {
+                    Err(DropReason::Replayed)
+                } else {
+                    Ok(())
+                }
             }
             Some(known) if known.proved || row.is_heard(self.now) => Err(DropReason::OtherInstance),
             Some(_) | None => Ok(()),
@@ -214,9 +241,10 @@ impl Core<'_> {
         address: &[&[u8]; 2],
         octets: &[u8],
     ) -> Result<(), DropReason> {
-        let followed = self.node.membership.as_ref().filter(|membership| {
-            Some(membership.gcks) == heard.row && membership.instance == heard.instance
-        });
+        let followed =
+            self.node.membership.as_ref().filter(|membership| {
+                Some(membership.gcks) == heard.row && membership.instance == heard.instance
+            });
         let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
         let key = if followed.is_some() && !self.node.election.gcks().is_none() {
             self.node.sas.current.as_ref().and_then(|sa| sa.auth_key)
@@ -243,14 +271,23 @@ impl Core<'_> {
         }
         let row = match heard.row {
             Some(row) => row,
-            None => self.make_room_for_peer(&heard.identity, from).ok_or(DropReason::TableFull)?,
+            None => self
+                .make_room_for_peer(&heard.identity, from)
+                .ok_or(DropReason::TableFull)?,
         };
         self.strangers.retain(|stranger| stranger.address != from);
         let now = self.now;
-        let Some(peer) = self.peers.get_mut(row) else { return Err(DropReason::TableFull) };
-        let proved = peer.instance.is_some_and(|known| known.proved && known.instance == heard.instance);
-        peer.instance =
-            Some(KnownInstance { instance: heard.instance, next: heard.sequence.saturating_add(1), proved });
+        let Some(peer) = self.peers.get_mut(row) else {
+            return Err(DropReason::TableFull);
+        };
+        let proved = peer
+            .instance
+            .is_some_and(|known| known.proved && known.instance == heard.instance);
+        peer.instance = Some(KnownInstance {
+            instance: heard.instance,
+            next: heard.sequence.saturating_add(1),
+            proved,
+        });
         peer.address = from;
         peer.claim = Some(heard.claim);
         peer.heard = Some(now);
@@ -270,7 +307,11 @@ impl Core<'_> {
             claim,
             heard: self.now,
         });
-        if let Some(known) = self.strangers.rows_mut().find(|stranger| stranger.address == from) {
+        if let Some(known) = self
+            .strangers
+            .rows_mut()
+            .find(|stranger| stranger.address == from)
+        {
             if let Some(row) = row.take() {
                 *known = row;
             }
@@ -289,7 +330,10 @@ impl Core<'_> {
             }
         }
         // Section 5.3: a GCKS answers an Initial announcement with its own at once, at most four a second.
-        let rested = self.node.triggered.is_none_or(|last| self.now.since(last) >= TRIGGER_PAUSE);
+        let rested = self
+            .node
+            .triggered
+            .is_none_or(|last| self.now.since(last) >= TRIGGER_PAUSE);
         if self.node.election.role() == Role::Gcks && claim.state == NodeState::Initial && rested {
             self.node.triggered = Some(self.now);
             self.node.announce = true;
@@ -326,7 +370,11 @@ impl Core<'_> {
                 .iter()
                 .filter(|(row, peer)| Some(*row) != gcks && idle(peer) && peer.joined == peer.told_joined)
                 .min_by_key(|(_, peer)| {
-                    (peer.is_heard(now), peer.claim.map_or(0, |claim| claim.priority), peer.heard)
+                    (
+                        peer.is_heard(now),
+                        peer.claim.map_or(0, |claim| claim.priority),
+                        peer.heard,
+                    )
                 })
                 .map(|(row, _)| row)?;
             self.forget_peer(victim);
@@ -338,10 +386,16 @@ impl Core<'_> {
     }
 
     pub(crate) fn forget_peer(&mut self, row: Handle) {
-        let Some(peer) = self.peers.remove(row) else { return };
+        let Some(peer) = self.peers.remove(row) else {
+            return;
+        };
         self.sealed.retain(|sealed| sealed.peer != row);
         if let Some(office) = self.node.office.as_mut() {
-            let held = if peer.holder.is_some() { office.last_made } else { 0 };
+            let held = if peer.holder.is_some() {
+                office.last_made
+            } else {
+                0
+            };
             office.floor = office.floor.max(peer.earlier).max(held);
         }
     }
@@ -364,7 +418,11 @@ impl Core<'_> {
             _ => generation,
         };
         let keyed_self = self.node.election.role() == Role::Member;
-        let silent = if keyed_self { self.node.membership.as_ref().map(|membership| membership.gcks) } else { None };
+        let silent = if keyed_self {
+            self.node.membership.as_ref().map(|membership| membership.gcks)
+        } else {
+            None
+        };
         let candidate = |identity, claim: ElectionState| Candidate {
             rank: Rank {
                 generation: common(&claim),

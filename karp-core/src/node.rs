@@ -2,14 +2,13 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use rand_core::{CryptoRng, Rng as _};
+use rand_core::CryptoRng;
 
 use crate::{
     config::Config,
     counters::Counters,
     crypto::{OpenKey, RekeySaKeys, Secret},
     election::{Election, Penalties},
-    error::DropReason,
     exchange::Handshake,
     group::{Legacy, Membership, Office, TrafficKey},
     identity::{Credentials, Identity},
@@ -39,7 +38,14 @@ pub(crate) struct RekeySa {
 impl RekeySa {
     pub(crate) fn new(spi: [u8; 16], keys: RekeySaKeys, auth_key: Option<[u8; 32]>, applied: u32) -> Self {
         let open = OpenKey::new(&keys.gsk_e);
-        Self { spi, keys, open, auth_key, applied, other_office: None }
+        Self {
+            spi,
+            keys,
+            open,
+            auth_key,
+            applied,
+            other_office: None,
+        }
     }
 }
 
@@ -57,11 +63,19 @@ pub(crate) struct RekeySas {
 
 impl RekeySas {
     pub(crate) fn find(&self, spi: &[u8; 16]) -> Option<&RekeySa> {
-        self.current.iter().chain(&self.next).chain(&self.formers).find(|sa| sa.spi == *spi)
+        self.current
+            .iter()
+            .chain(&self.next)
+            .chain(&self.formers)
+            .find(|sa| sa.spi == *spi)
     }
 
     pub(crate) fn find_mut(&mut self, spi: &[u8; 16]) -> Option<&mut RekeySa> {
-        self.current.iter_mut().chain(&mut self.next).chain(&mut self.formers).find(|sa| sa.spi == *spi)
+        self.current
+            .iter_mut()
+            .chain(&mut self.next)
+            .chain(&mut self.formers)
+            .find(|sa| sa.spi == *spi)
     }
 
     pub(crate) fn current_spi(&self) -> Option<[u8; 16]> {
@@ -195,7 +209,10 @@ impl Alarms {
     /// An alarm whose state the host was not told yet; it is told now.
     pub(crate) fn take_untold(&mut self) -> Option<(Alarm, bool)> {
         let changed = self.raised ^ self.told;
-        let alarm = Alarm::ALL.iter().copied().find(|alarm| changed & Self::bit(*alarm) != 0)?;
+        let alarm = Alarm::ALL
+            .iter()
+            .copied()
+            .find(|alarm| changed & Self::bit(*alarm) != 0)?;
         self.told ^= Self::bit(alarm);
         Some((alarm, self.is_raised(alarm)))
     }
@@ -279,7 +296,10 @@ pub(crate) enum RefusalKind {
     /// COOKIE with this value.
     Cookie(heapless::Vec<u8, 33>),
     /// REDIRECT to the GCKS that this node follows; the Ni of the request goes back.
-    Redirect { to: SocketAddr, nonce: heapless::Vec<u8, 256> },
+    Redirect {
+        to: SocketAddr,
+        nonce: heapless::Vec<u8, 256>,
+    },
     /// TEMPORARY_FAILURE.
     TemporaryFailure,
     /// NO_PROPOSAL_CHOSEN.
@@ -357,11 +377,6 @@ impl<'a> Core<'a> {
         &self.node.config.settings().identity
     }
 
-    /// Counts a drop and says so.
-    pub(crate) fn refuse<T>(&mut self, reason: DropReason) -> Result<T, DropReason> {
-        Err(reason)
-    }
-
     pub(crate) fn set_timer(&mut self, timer: Timer, span: Duration) {
         self.node.timers.set(timer, self.now.after(span));
     }
@@ -369,7 +384,10 @@ impl<'a> Core<'a> {
     /// Whether an identity with this digest was evicted and that is still remembered.
     pub(crate) fn is_evicted(&self, identity: &Identity) -> bool {
         let digest = digest(identity);
-        self.node.evicted.iter().any(|entry| entry.digest == digest && entry.until > self.now)
+        self.node
+            .evicted
+            .iter()
+            .any(|entry| entry.digest == digest && entry.until > self.now)
     }
 }
 

@@ -34,6 +34,8 @@ pub(crate) struct Registrant {
     pub(crate) has_next_sa: bool,
     /// Since when it has been silent for hold, so that the state was sent to it.
     pub(crate) silent: bool,
+    /// It is an office that merges into this one (section 5.5).
+    pub(crate) merging: bool,
     /// Its last request or registration.
     pub(crate) asked: Instant,
     /// What KEYS_IN_USE of its last request showed.
@@ -138,11 +140,13 @@ impl Peer {
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
-        self.claim.is_some_and(|claim| claim.flags.has(ElectionFlags::LEAVING))
+        self.claim
+            .is_some_and(|claim| claim.flags.has(ElectionFlags::LEAVING))
     }
 
     pub(crate) fn is_keyed(&self) -> bool {
-        self.claim.is_some_and(|claim| claim.flags.has(ElectionFlags::KEYED))
+        self.claim
+            .is_some_and(|claim| claim.flags.has(ElectionFlags::KEYED))
     }
 
     /// It was given the state by this office and counts.
@@ -158,7 +162,10 @@ impl Peer {
 
 /// How long the sender of `claim` may be silent.
 pub(crate) fn hold(claim: &ElectionState) -> Duration {
-    config::hold(Duration::from_millis(u64::from(claim.interval_ms)), claim.hold_multiplier)
+    config::hold(
+        Duration::from_millis(u64::from(claim.interval_ms)),
+        claim.hold_multiplier,
+    )
 }
 
 /// The election's role for the state on the wire.
@@ -172,6 +179,8 @@ pub(crate) const fn role(state: NodeState) -> Role {
 
 impl core::fmt::Debug for Peer {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Peer").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Peer")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }

@@ -15,8 +15,8 @@ use crate::{
     storage::Handle,
     time::{Duration, Instant},
     wire::{
-        ElectionState, ExchangeType, Flags, Header, MAX_DATAGRAM, NodeState, NotifyType, PayloadType, Payloads,
-        Writer,
+        ElectionState, ExchangeType, Flags, Header, MAX_DATAGRAM, NodeState, NotifyType, PayloadType,
+        Payloads, Writer,
         auth::write_raw_public_key_request,
         message::Contents,
         notify::{Instance, MAX_COOKIE_LEN, write_signature_hashes},
@@ -134,7 +134,11 @@ impl Attempt {
             write_notify(&mut writer, NotifyType::COOKIE, &self.cookie);
         }
         write_offer(&mut writer, Suite::Group);
-        KeyExchange { method: KE_CURVE25519, data: &self.secret.public() }.write(&mut writer);
+        KeyExchange {
+            method: KE_CURVE25519,
+            data: &self.secret.public(),
+        }
+        .write(&mut writer);
         writer.payload(PayloadType::NONCE, &self.nonce);
         write_signature_hashes(&mut writer);
         write_notify(&mut writer, NotifyType::REDIRECT_SUPPORTED, &[]);
@@ -159,16 +163,26 @@ enum Verdict {
     /// Proved, and it refuses, or cannot serve us.
     Refused { failure: Failure, alarm: Option<Alarm> },
     /// Proved, and this node is registered.
-    Registered { instance: Instance, evicted: group::EvictedList, state: Option<CheckedState> },
+    Registered {
+        instance: Instance,
+        evicted: group::EvictedList,
+        state: Option<CheckedState>,
+    },
 }
 
 impl Core<'_> {
     pub(crate) fn attempts(&self) -> usize {
-        self.handshakes.rows().filter(|row| row.attempt().is_some()).count()
+        self.handshakes
+            .rows()
+            .filter(|row| row.attempt().is_some())
+            .count()
     }
 
     pub(crate) fn is_attempting(&self, to: SocketAddr) -> bool {
-        self.handshakes.rows().filter_map(Handshake::attempt).any(|attempt| attempt.to == to)
+        self.handshakes
+            .rows()
+            .filter_map(Handshake::attempt)
+            .any(|attempt| attempt.to == to)
     }
 
     pub(crate) fn end_attempts(&mut self) {
@@ -183,7 +197,10 @@ impl Core<'_> {
         expect: Identity,
         instance: Option<[u8; 8]>,
     ) -> bool {
-        let proved = self.peers.rows().any(|peer| peer.identity == expect && peer.address == to);
+        let proved = self
+            .peers
+            .rows()
+            .any(|peer| peer.identity == expect && peer.address == to);
         if self.creds.method(&expect).is_none() || !self.make_room_for_attempt(proved) {
             return false;
         }
@@ -218,14 +235,20 @@ impl Core<'_> {
     }
 
     fn init_life(&self) -> Duration {
-        if self.under_attack() { INIT_LIFE_UNDER_ATTACK } else { INIT_LIFE }
+        if self.under_attack() {
+            INIT_LIFE_UNDER_ATTACK
+        } else {
+            INIT_LIFE
+        }
     }
 
     /// Room for one more attempt: four at once, of which one at a proved peer displaces one at a hint; in the table
     /// that they share with half-open exchanges an answered one goes first, then a random one.
     fn make_room_for_attempt(&mut self, proved: bool) -> bool {
         if self.attempts() >= MAX_ATTEMPTS.min(self.handshakes.capacity()) {
-            let hint = self.handshakes.find(|row| row.attempt().is_some_and(|attempt| !attempt.proved));
+            let hint = self
+                .handshakes
+                .find(|row| row.attempt().is_some_and(|attempt| !attempt.proved));
             match hint.filter(|_| proved) {
                 Some(hint) => {
                     self.handshakes.remove(hint);
@@ -247,11 +270,17 @@ impl Core<'_> {
     /// A response to IKE_SA_INIT. Whoever is on the link can send one, so each distinct one is an attempt of its own.
     pub(crate) fn handle_init_response(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
         let (header, payloads) = Payloads::of_message(octets).map_err(wire_fault)?;
-        let root = self.family(header.spi_i, from).next().map(|(row, _)| row).ok_or(DropReason::UnknownSpi)?;
-        let repeated = self.family(header.spi_i, from).any(|(_, attempt)| match &attempt.stage {
-            AttemptStage::Init => false,
-            AttemptStage::Auth { response, .. } => response.as_slice() == octets,
-        });
+        let root = self
+            .family(header.spi_i, from)
+            .next()
+            .map(|(row, _)| row)
+            .ok_or(DropReason::UnknownSpi)?;
+        let repeated = self
+            .family(header.spi_i, from)
+            .any(|(_, attempt)| match &attempt.stage {
+                AttemptStage::Init => false,
+                AttemptStage::Auth { response, .. } => response.as_slice() == octets,
+            });
         if repeated {
             return Err(DropReason::Replayed);
         }
@@ -285,8 +314,13 @@ impl Core<'_> {
             .filter(|(_, attempt)| matches!(attempt.stage, AttemptStage::Init))
             .max_by_key(|(_, attempt)| attempt.cookie.len())
             .map(|(row, _)| row);
-        let attempt = self.attempt(listening.unwrap_or(root)).ok_or(DropReason::UnknownSpi)?;
-        let shared = attempt.secret.agree(ke.data).map_err(|_| DropReason::BadKeyMaterial)?;
+        let attempt = self
+            .attempt(listening.unwrap_or(root))
+            .ok_or(DropReason::UnknownSpi)?;
+        let shared = attempt
+            .secret
+            .agree(ke.data)
+            .map_err(|_| DropReason::BadKeyMaterial)?;
         let keys = IkeKeys::derive(&shared, &attempt.nonce, nonce_r, &header.spi_i, &header.spi_r);
         let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
         let stage = AttemptStage::Auth {
@@ -304,7 +338,11 @@ impl Core<'_> {
                 self.insert_sibling(sibling)?
             }
         };
-        let life = if self.under_attack() { AUTH_LIFE_UNDER_ATTACK } else { AUTH_LIFE };
+        let life = if self.under_attack() {
+            AUTH_LIFE_UNDER_ATTACK
+        } else {
+            AUTH_LIFE
+        };
         let now = self.now;
         if let Some(attempt) = self.attempt_mut(row) {
             attempt.stage = stage;
@@ -320,7 +358,9 @@ impl Core<'_> {
         if !self.make_room_for_attempt(sibling.proved) {
             return Err(DropReason::TableFull);
         }
-        self.handshakes.insert(Handshake::Attempt(sibling)).ok_or(DropReason::TableFull)
+        self.handshakes
+            .insert(Handshake::Attempt(sibling))
+            .ok_or(DropReason::TableFull)
     }
 
     fn attempt(&self, row: Handle) -> Option<&Attempt> {
@@ -334,7 +374,9 @@ impl Core<'_> {
     /// A COOKIE is one more reply: anyone can send one, so the attempt without it goes on.
     fn retry_with_cookie(&mut self, root: Handle, cookie: &[u8]) -> Result<(), DropReason> {
         let attempt = self.attempt(root).ok_or(DropReason::UnknownSpi)?;
-        let known = self.family(attempt.spi_i, attempt.to).any(|(_, other)| other.cookie.as_slice() == cookie);
+        let known = self
+            .family(attempt.spi_i, attempt.to)
+            .any(|(_, other)| other.cookie.as_slice() == cookie);
         if known {
             return Err(DropReason::Replayed);
         }
@@ -346,12 +388,22 @@ impl Core<'_> {
     /// A REDIRECT is a hint: another address to try (RFC 5685).
     fn follow_redirect(&mut self, root: Handle, to: SocketAddr) -> Result<(), DropReason> {
         let attempt = self.attempt(root).ok_or(DropReason::UnknownSpi)?;
-        if attempt.redirects >= MAX_REDIRECTS || self.is_attempting(to) || to == self.node.config.settings().address {
+        if attempt.redirects >= MAX_REDIRECTS
+            || self.is_attempting(to)
+            || to == self.node.config.settings().address
+        {
             return Err(DropReason::RateLimited);
         }
-        let known = self.peers.rows().find(|peer| peer.address == to).map(|peer| peer.identity.clone());
+        let known = self
+            .peers
+            .rows()
+            .find(|peer| peer.address == to)
+            .map(|peer| peer.identity.clone());
         let known = known.or_else(|| {
-            self.strangers.rows().find(|stranger| stranger.address == to).map(|stranger| stranger.identity.clone())
+            self.strangers
+                .rows()
+                .find(|stranger| stranger.address == to)
+                .map(|stranger| stranger.identity.clone())
         });
         let expect = known.ok_or(DropReason::Unexpected)?;
         let (from, redirects) = (attempt.to, attempt.redirects);
@@ -369,7 +421,11 @@ impl Core<'_> {
     }
 
     /// A response to GSA_AUTH.
-    pub(crate) fn handle_auth_response(&mut self, from: SocketAddr, octets: &mut [u8]) -> Result<(), DropReason> {
+    pub(crate) fn handle_auth_response(
+        &mut self,
+        from: SocketAddr,
+        octets: &mut [u8],
+    ) -> Result<(), DropReason> {
         let header = Header::parse(octets).map_err(wire_fault)?;
         if header.message_id != 1 {
             return Err(DropReason::OutOfWindow);
@@ -392,21 +448,37 @@ impl Core<'_> {
 
     fn verify_auth_response(&self, row: Handle, octets: &mut [u8]) -> Result<Answer, DropReason> {
         let attempt = self.attempt(row).ok_or(DropReason::UnknownSpi)?;
-        let AttemptStage::Auth { sa, sk_pr, response, .. } = &attempt.stage else {
+        let AttemptStage::Auth {
+            sa, sk_pr, response, ..
+        } = &attempt.stage
+        else {
             return Err(DropReason::UnknownSpi);
         };
         let opened = sa.open(octets)?;
         let contents = Contents::collect(opened.payloads()?).map_err(wire_fault)?;
-        let unproved =
-            Answer { identity: attempt.expect.clone(), verdict: Verdict::Unproved, state: contents.election_state };
-        let Some(id) = &contents.id_r else { return Ok(unproved) };
+        let unproved = Answer {
+            identity: attempt.expect.clone(),
+            verdict: Verdict::Unproved,
+            state: contents.election_state,
+        };
+        let Some(id) = &contents.id_r else {
+            return Ok(unproved);
+        };
         let identity = Identity::new(id.id.ty.0, id.id.data).ok_or(DropReason::Malformed)?;
-        let covered = Covered { message: response, nonce: &attempt.nonce, sk_p: sk_pr };
+        let covered = Covered {
+            message: response,
+            nonce: &attempt.nonce,
+            sk_p: sk_pr,
+        };
         // A different name than expected may be an impostor's: it is not what this node asked for.
         if identity != attempt.expect || !covered.verify(&contents, &identity, self.creds) {
             return Ok(unproved);
         }
-        let answer = |verdict| Answer { identity: identity.clone(), verdict, state: contents.election_state };
+        let answer = |verdict| Answer {
+            identity: identity.clone(),
+            verdict,
+            state: contents.election_state,
+        };
         let refused = |failure, alarm| answer(Verdict::Refused { failure, alarm });
         // Section 4: mutual authorisation. A peer that proves its identity but may not serve is penalised.
         if !self.creds.grant(&identity).may_serve || self.is_evicted(&identity) {
@@ -423,7 +495,9 @@ impl Core<'_> {
         let (Some(instance), Some(state)) = (contents.instance, contents.election_state) else {
             return Err(DropReason::Malformed);
         };
-        let other = attempt.instance.is_some_and(|expected| expected != instance.instance);
+        let other = attempt
+            .instance
+            .is_some_and(|expected| expected != instance.instance);
         if state.state != NodeState::Gcks || other {
             return Ok(refused(Failure::TimedOut, None));
         }
@@ -433,7 +507,11 @@ impl Core<'_> {
             _ => return Err(DropReason::Malformed),
         };
         let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
-        Ok(answer(Verdict::Registered { instance, evicted, state: checked }))
+        Ok(answer(Verdict::Registered {
+            instance,
+            evicted,
+            state: checked,
+        }))
     }
 
     fn commit_answer(&mut self, row: Handle, answer: Answer) -> Result<(), DropReason> {
@@ -453,17 +531,18 @@ impl Core<'_> {
                 if let Some(alarm) = alarm {
                     self.node.alarms.set(alarm, true);
                 }
-                self.node.penalties.fail((to, digest(&answer.identity)), failure, self.now);
+                self.node
+                    .penalties
+                    .fail((to, digest(&answer.identity)), failure, self.now);
                 self.handshakes.remove(row);
-                if let (Purpose::Rival, Some(state)) = (purpose, answer.state) {
-                    self.rival_declined(&answer.identity, state);
-                }
                 self.attempt_ended(purpose);
                 Ok(())
             }
-            Verdict::Registered { instance, evicted, state } => {
-                self.commit_registration(row, answer.identity, answer.state, instance, evicted, state)
-            }
+            Verdict::Registered {
+                instance,
+                evicted,
+                state,
+            } => self.commit_registration(row, answer.identity, answer.state, instance, evicted, state),
         }
     }
 
@@ -477,15 +556,22 @@ impl Core<'_> {
         state: Option<CheckedState>,
     ) -> Result<(), DropReason> {
         let known = self.peers.find(|peer| peer.identity == identity);
-        let to = self.attempt(row).map(|attempt| attempt.to).ok_or(DropReason::UnknownSpi)?;
+        let to = self
+            .attempt(row)
+            .map(|attempt| attempt.to)
+            .ok_or(DropReason::UnknownSpi)?;
         let peer = match known {
             Some(peer) => peer,
-            None => self.make_room_for_peer(&identity, to).ok_or(DropReason::TableFull)?,
+            None => self
+                .make_room_for_peer(&identity, to)
+                .ok_or(DropReason::TableFull)?,
         };
         let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(row) else {
             return Err(DropReason::UnknownSpi);
         };
-        let AttemptStage::Auth { sa, .. } = attempt.stage else { return Err(DropReason::UnknownSpi) };
+        let AttemptStage::Auth { sa, .. } = attempt.stage else {
+            return Err(DropReason::UnknownSpi);
+        };
         let now = self.now;
         self.strangers.retain(|stranger| stranger.address != to);
         self.sealed.retain(|sealed| sealed.peer != peer);
@@ -496,14 +582,22 @@ impl Core<'_> {
             peer.heard = Some(now);
             peer.under = None;
             peer.reply = None;
-            peer.instance =
-                Some(KnownInstance { instance: instance.instance, next: instance.next_sequence, proved: true });
+            peer.instance = Some(KnownInstance {
+                instance: instance.instance,
+                next: instance.next_sequence,
+                proved: true,
+            });
             let elapsed = u32::try_from(now.since(attempt.started).as_millis()).unwrap_or(u32::MAX);
             peer.exchange = (attempt.octets, elapsed);
         }
         crate::counters::bump(&mut self.node.counters.handshakes_initiated);
         self.node.penalties.forgive(&(to, digest(&identity)));
-        for alarm in [Alarm::CandidateRefused, Alarm::ProofRefused, Alarm::NotAuthorised, Alarm::GroupFull] {
+        for alarm in [
+            Alarm::CandidateRefused,
+            Alarm::ProofRefused,
+            Alarm::NotAuthorised,
+            Alarm::GroupFull,
+        ] {
             self.node.alarms.set(alarm, false);
         }
         // Section 4: the first that authenticates wins and the others end.
@@ -523,16 +617,24 @@ impl Core<'_> {
                 .find(|(_, row)| row.attempt().is_some_and(|attempt| attempt.deadline <= now))
                 .map(|(row, _)| row);
             let Some(over) = over else { break };
-            let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(over) else { break };
+            let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(over) else {
+                break;
+            };
             // As long as another attempt of the same exchange runs, nothing is said about the candidate.
             if self.family(attempt.spi_i, attempt.to).next().is_some() {
                 continue;
             }
-            let failure = if attempt.refused { Failure::Proved } else { Failure::TimedOut };
+            let failure = if attempt.refused {
+                Failure::Proved
+            } else {
+                Failure::TimedOut
+            };
             if attempt.refused {
                 self.node.alarms.set(Alarm::ProofRefused, true);
             }
-            self.node.penalties.fail((attempt.to, digest(&attempt.expect)), failure, now);
+            self.node
+                .penalties
+                .fail((attempt.to, digest(&attempt.expect)), failure, now);
             self.attempt_ended(attempt.purpose);
         }
     }
@@ -570,7 +672,9 @@ impl Core<'_> {
         };
         let sent = usize::from(attempt.sent);
         attempt.sent = attempt.sent.saturating_add(1);
-        attempt.octets = attempt.octets.saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        attempt.octets = attempt
+            .octets
+            .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
         attempt.next = if init {
             INIT_WAITS.get(sent).map(|wait| now.after(*wait))
         } else {
@@ -588,16 +692,34 @@ impl Core<'_> {
     fn write_auth_request(&mut self, row: Handle, buffer: &mut [u8]) -> Option<usize> {
         let keys_in_use = self.keys_in_use();
         let state = self.own_state();
-        let Core { node, handshakes, creds, .. } = self;
+        let Core {
+            node,
+            handshakes,
+            creds,
+            ..
+        } = self;
         let settings = node.config.settings();
         let attempt = handshakes.get_mut(row)?.attempt_mut()?;
         let mut first = [0; MAX_DATAGRAM];
         let first_len = attempt.write_init(&mut first)?;
-        let AttemptStage::Auth { sa, sk_pi, response, request, .. } = &mut attempt.stage else { return None };
+        let AttemptStage::Auth {
+            sa,
+            sk_pi,
+            response,
+            request,
+            ..
+        } = &mut attempt.stage
+        else {
+            return None;
+        };
         if request.is_empty() {
             let (_, payloads) = Payloads::of_message(response).ok()?;
             let nonce = Contents::collect(payloads).ok()?.nonce?;
-            let covered = Covered { message: first.get(..first_len)?, nonce, sk_p: sk_pi };
+            let covered = Covered {
+                message: first.get(..first_len)?,
+                nonce,
+                sk_p: sk_pi,
+            };
             let header = sa.header(ExchangeType(ExchangeType::GSA_AUTH.0), false, 1);
             let expect = &attempt.expect;
             let mut proved = false;
@@ -606,12 +728,26 @@ impl Core<'_> {
                     if creds.public_key().is_some() {
                         write_raw_public_key_request(writer);
                     }
-                    Id { ty: IdType(expect.kind()), data: expect.octets() }.write(writer, PayloadType::ID_R);
+                    Id {
+                        ty: IdType(expect.kind()),
+                        data: expect.octets(),
+                    }
+                    .write(writer, PayloadType::ID_R);
                 };
-                proved =
-                    covered.write(writer, &settings.identity, PayloadType::ID_I, between, expect, *creds);
+                proved = covered.write(
+                    writer,
+                    &settings.identity,
+                    PayloadType::ID_I,
+                    between,
+                    expect,
+                    *creds,
+                );
                 write_group(writer, settings.group.as_bytes());
-                Instance { instance: node.instance, next_sequence: node.sequence }.write(writer);
+                Instance {
+                    instance: node.instance,
+                    next_sequence: node.sequence,
+                }
+                .write(writer);
                 state.write(writer);
                 if !keys_in_use.0.is_empty() {
                     keys_in_use.write(writer);

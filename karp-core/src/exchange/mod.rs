@@ -6,9 +6,9 @@ mod initiator;
 mod responder;
 mod sa;
 
-pub(crate) use initiator::{Attempt, AttemptStage, Purpose};
-pub(crate) use responder::{HalfOpen, HalfOpenStage};
-pub(crate) use sa::{IkeSa, KeyWrap, Opened, open, seal, wire_fault};
+pub(crate) use initiator::{Attempt, Purpose};
+pub(crate) use responder::HalfOpen;
+pub(crate) use sa::{IkeSa, KeyWrap, open, seal, wire_fault};
 
 use crate::time::Instant;
 

@@ -1,0 +1,801 @@
+//! What a GCKS does: take office, make keys, run rollovers, give the office up (PROTOCOL.md sections 5.5 and 7).
+
+use super::{
+    Legacy, TrafficKey,
+    merge::{MergeAsGreater, MergeAsLesser},
+    rollover::{Effect, Input, Phase, Rollover, SaPhase, View},
+    state::Purpose,
+};
+use crate::{
+    command::RekeyReason,
+    crypto::{RekeySaKeys, SealKey, Secret, SigningKey, WrapKey},
+    election::{self, Election, Gcks},
+    io::{Alarm, Timer},
+    node::{Core, ManualStage, RekeySa},
+    peer::Peer,
+    storage::Handle,
+    time::{Duration, Instant},
+    wire::{KeyState, MAX_DATAGRAM, ProtocolList, gsa::Keyed, numbers},
+};
+
+/// The next Rekey SA of an office, while it is being distributed.
+pub(crate) struct NextSa {
+    pub(crate) spi: [u8; 16],
+    seal: SealKey,
+    wrap: WrapKey,
+}
+
+/// A term of office.
+pub(crate) struct Office {
+    pub(crate) spi: [u8; 16],
+    pub(crate) seal: SealKey,
+    pub(crate) wrap: WrapKey,
+    pub(crate) next: Option<NextSa>,
+    /// Signs announcements and updates of this term (section 6).
+    pub(crate) term_key: Option<SigningKey>,
+    /// The Message ID of the next update.
+    pub(crate) next_message_id: u32,
+    pub(crate) rollover: Rollover,
+    pub(crate) took: Instant,
+    /// It took over from somebody: members that it only hears have to register before a rollover (section 7).
+    pub(crate) heir: bool,
+    pub(crate) sa_expires: Instant,
+    /// The number of the newest key made in this term.
+    pub(crate) last_made: u32,
+    /// Keys up to this number count as given to everybody (rows that were reused, merges).
+    pub(crate) floor: u32,
+    /// An update is owed, and the generation that first carried what the members have to have.
+    pub(crate) update_owed: bool,
+    pub(crate) content: u32,
+    pub(crate) content_at: Instant,
+    /// The last update, for copies within 3 s, and when it was first sent.
+    pub(crate) kept: heapless::Vec<u8, MAX_DATAGRAM>,
+    pub(crate) kept_at: Instant,
+    pub(crate) copy_owed: bool,
+    /// The minimum rekey interval in force, and until when it runs.
+    interval: Duration,
+    rests_until: Option<Instant>,
+    /// When the Active key's successor is due, and when it is activated without the laggards.
+    key_due: Option<Instant>,
+    force_due: Option<Instant>,
+    pub(crate) evict_due: Option<Instant>,
+    /// Before this nothing new begins (an heir's wait, the pause after a merge).
+    pub(crate) quiet_until: Option<Instant>,
+    /// When another office was last heard, authenticated.
+    pub(crate) rival_heard: Option<Instant>,
+    pub(crate) merge: Option<MergeAsGreater>,
+    pub(crate) merging: Option<MergeAsLesser>,
+    /// The host or an operator wants the office handed over.
+    pub(crate) hand_off: bool,
+    /// A successor that did not come, until when it is not tried again, and for how long the next time.
+    blocked: Option<([u8; 8], Instant, Duration)>,
+    migrate: bool,
+    /// Rollovers begun and completed, by key id, and what the host was told.
+    started: Option<u16>,
+    told_started: Option<u16>,
+    completed: Option<u16>,
+    told_completed: Option<u16>,
+}
+
+impl Office {
+    /// The generation of the present state: as many updates were sent under this Rekey SA.
+    pub(crate) const fn generation(&self) -> u32 {
+        self.next_message_id
+    }
+
+    /// The key of the last rollover begun, if the host was not told of it; it is told now.
+    pub(crate) fn untold_start(&mut self) -> Option<u16> {
+        let id = self.started.filter(|_| self.started != self.told_started);
+        self.told_started = self.started;
+        id
+    }
+
+    /// The key of the last rollover completed, if the host was not told of it; it is told now.
+    pub(crate) fn untold_completion(&mut self) -> Option<u16> {
+        let id = self.completed.filter(|_| self.completed != self.told_completed);
+        self.told_completed = self.completed;
+        id
+    }
+}
+
+impl Core<'_> {
+    /// A fresh random Rekey SA: for every term, at the end of its lifetime, for every eviction (section 3).
+    fn make_rekey_sa(&mut self) -> ([u8; 16], RekeySaKeys, SealKey, WrapKey) {
+        let mut spi = [0; 16];
+        self.rng.fill_bytes(&mut spi);
+        let keys = RekeySaKeys::random(self.rng, &spi);
+        // The only places where this Rekey SA seals and wraps.
+        let (seal, wrap) = (
+            SealKey::new(keys.gsk_e.duplicate()),
+            WrapKey::new(keys.gsk_w.duplicate()),
+        );
+        (spi, keys, seal, wrap)
+    }
+
+    /// Takes office with the traffic keys that this node has, unchanged, under a Rekey SA of its own (section 5.5).
+    pub(crate) fn take_office(&mut self) {
+        let (spi, keys, seal, wrap) = self.make_rekey_sa();
+        let settings = self.node.config.settings();
+        let (sa_life, interval) = (settings.rekey_sa_lifetime, settings.min_rekey);
+        let term_key = settings
+            .controller_signatures
+            .then(|| SigningKey::generate(self.rng));
+        let auth_key = term_key.as_ref().map(SigningKey::public);
+        let now = self.now;
+        let heir = self.node.sas.current.is_some();
+        if heir {
+            crate::counters::bump(&mut self.node.counters.failovers);
+        }
+        self.node.membership = None;
+        self.node.legacy = None;
+        self.sealed.retain(|_| false);
+        for peer in self.peers.rows_mut() {
+            peer.sa = None;
+            peer.registrant = None;
+            peer.holder = None;
+            peer.earlier = 0;
+            peer.reply = None;
+            peer.push = false;
+            peer.joined = false;
+            if let Some(known) = peer.instance.as_mut() {
+                known.proved = false;
+            }
+        }
+        let inherited = self.sending_key().is_some();
+        self.node.office = Some(Office {
+            spi,
+            seal,
+            wrap,
+            next: None,
+            term_key,
+            next_message_id: 0,
+            rollover: if inherited {
+                Rollover::inheriting(0)
+            } else {
+                Rollover::default()
+            },
+            took: now,
+            heir,
+            sa_expires: now.after(sa_life),
+            last_made: 0,
+            floor: 0,
+            update_owed: false,
+            content: 0,
+            content_at: now,
+            kept: heapless::Vec::new(),
+            kept_at: now,
+            copy_owed: false,
+            interval,
+            rests_until: None,
+            key_due: None,
+            force_due: None,
+            evict_due: None,
+            quiet_until: None,
+            rival_heard: None,
+            merge: None,
+            merging: None,
+            hand_off: false,
+            blocked: None,
+            migrate: false,
+            started: None,
+            told_started: None,
+            completed: None,
+            told_completed: None,
+        });
+        self.node.sas.replace(RekeySa::new(spi, keys, auth_key, 0), now);
+        // An inherited Pending key may be in use somewhere already, for its Activate went out before the old GCKS
+        // died: it becomes Retiring (section 7). A new office always makes its own key.
+        let pending: heapless::Vec<Handle, 8> = self.pending_keys().collect();
+        for row in pending {
+            self.advance_key(row, KeyState::Retiring);
+        }
+        for key in self.keys.rows_mut() {
+            key.made = 0;
+            key.omit_at = None;
+        }
+        self.plan_key_life();
+        self.node.installs.forget();
+        self.node.installs.applied(spi, 0);
+        self.set_timer(Timer::RekeySa, sa_life);
+        self.node.alarms.set(Alarm::NotAuthorised, false);
+        self.node.stirred = true;
+    }
+
+    /// Gives the office up. The traffic keys stay, and so does the Rekey SA until another replaces it, but nothing is
+    /// sealed under it any more.
+    pub(crate) fn resign(&mut self) {
+        let Some(office) = self.node.office.take() else {
+            return;
+        };
+        let successor = match self.node.election {
+            // The state is the one after the step: the successor is whom this node joins or follows.
+            Election::Member(election::Member::Joining(to, _) | election::Member::Following(to)) => self
+                .peers
+                .get(Handle::from_number(to.0))
+                .and_then(|peer| peer.instance),
+            Election::Left | Election::Initial { .. } | Election::Member(_) | Election::Gcks(_) => None,
+        };
+        if let Some(successor) = successor {
+            let until = self.now.after(self.hold().times(2));
+            self.node.legacy = Some(Legacy {
+                successor: successor.instance,
+                until,
+                term_key: office.term_key,
+            });
+            if office.merging.is_some() {
+                crate::counters::bump(&mut self.node.counters.merges);
+            } else {
+                crate::counters::bump(&mut self.node.counters.handoffs);
+            }
+        }
+        self.node.sas.next = None;
+        let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
+        self.sealed.retain(|sealed| Some(sealed.peer) == gcks);
+        for (row, peer) in self.peers.iter_mut() {
+            peer.registrant = None;
+            peer.holder = None;
+            peer.earlier = 0;
+            peer.push = false;
+            if Some(row) != gcks {
+                peer.sa = None;
+                peer.reply = None;
+                peer.joined = false;
+            }
+        }
+        self.node.timers.clear(Timer::RekeySa);
+        self.node.timers.clear(Timer::Update);
+        for alarm in [
+            Alarm::ActivatedWithoutAll,
+            Alarm::ServingUnwillingly,
+            Alarm::MigrationWaits,
+        ] {
+            self.node.alarms.set(alarm, false);
+        }
+    }
+
+    pub(crate) fn pending_keys(&self) -> impl Iterator<Item = Handle> {
+        self.keys
+            .iter()
+            .filter(|(_, key)| key.lives() && key.state == KeyState::Pending)
+            .map(|(row, _)| row)
+    }
+
+    /// When the Active key's successor is due: with a quarter of its life and DTD to spare; and when it is activated
+    /// without the laggards: DTD before the old key's end (section 7).
+    fn plan_key_life(&mut self) {
+        let dtd = self.node.config.settings().dtd;
+        let lifetime = self.node.config.settings().key_lifetime;
+        let active = self
+            .keys
+            .rows()
+            .find(|key| key.lives() && key.state == KeyState::Active);
+        let expires = active.map(|key| key.expires);
+        let Some(office) = self.node.office.as_mut() else {
+            return;
+        };
+        office.key_due = expires.map(|at| at.before(lifetime.divided(4)).before(dtd));
+        office.force_due = expires.map(|at| at.before(dtd));
+    }
+
+    /// What the rollover has to know.
+    fn view(&self) -> Option<View> {
+        let office = self.node.office.as_ref()?;
+        let now = self.now;
+        let confirmed = self.node.installs.is_confirmed();
+        let waits_for_unregistered = self.peers.rows().any(|peer| self.counts_for_heir(office, peer));
+        let mut acknowledged = Some(u32::MAX);
+        let mut sa_acknowledged = confirmed;
+        for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {
+            if registrant.merging {
+                // Section 5.5: that the lesser office shows the key is its half's acknowledgement.
+                let merged = registrant.shows.pending || registrant.shows.active;
+                if self.distributes_for_merge(office) && !merged {
+                    acknowledged = None;
+                }
+            } else if registrant.live {
+                acknowledged = acknowledged.min(registrant.acked);
+                let has = if office.next.is_some() {
+                    registrant.has_next_sa
+                } else {
+                    registrant.acked.is_some()
+                };
+                sa_acknowledged &= has;
+            }
+        }
+        if waits_for_unregistered || !confirmed {
+            acknowledged = None;
+        }
+        let quiet = office.quiet_until.is_some_and(|until| now < until);
+        let heir_waits = office.heir && (now < office.took.after(self.hold()) || waits_for_unregistered);
+        let rival = self.rival_gates(office);
+        let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
+        let merging = office.merging.is_some();
+        let has_active = self
+            .keys
+            .rows()
+            .any(|key| key.lives() && key.state == KeyState::Active);
+        Some(View {
+            next: office.generation().saturating_add(1),
+            acknowledged,
+            sa_acknowledged: sa_acknowledged && !waits_for_unregistered,
+            may_start: !(quiet || heir_waits || rival || handing_off || merging),
+            may_activate: !(rival || handing_off || merging) && self.may_migrate(office),
+            has_active,
+        })
+    }
+
+    /// What the live members of this office have acknowledged, see [`View::acknowledged`].
+    pub(crate) fn acknowledged(&self) -> Option<u32> {
+        self.view().and_then(|view| view.acknowledged)
+    }
+
+    /// In a group with manual keys the first Activate waits until every expected identity is live and has acknowledged,
+    /// or the operator says so (section 7).
+    fn may_migrate(&self, office: &Office) -> bool {
+        if self.node.config.settings().manual_keys.is_empty()
+            || self.node.manual != ManualStage::Sending
+            || office.migrate
+        {
+            return true;
+        }
+        let expected = |peer: &&Peer| peer.is_live() && self.creds.grant(&peer.identity).expected;
+        self.peers.rows().filter(expected).count() >= self.creds.expected()
+    }
+
+    pub(crate) fn migrate(&mut self) {
+        if let Some(office) = self.node.office.as_mut() {
+            office.migrate = true;
+        }
+        self.node.stirred = true;
+    }
+
+    /// Hands a fact to the rollover and does what follows.
+    pub(crate) fn roll(&mut self, input: Input) {
+        let Some(view) = self.view() else { return };
+        let Some(office) = self.node.office.as_mut() else {
+            return;
+        };
+        let effects = office.rollover.step(input, &view);
+        #[cfg(feature = "defmt")]
+        if !effects.is_empty() {
+            defmt::info!("rollover: {}", office.rollover.phase());
+        }
+        for effect in effects {
+            self.roll_effect(effect);
+        }
+        let waits = self.node.manual == ManualStage::Sending
+            && self.pending_keys().next().is_some()
+            && self
+                .node
+                .office
+                .as_ref()
+                .is_some_and(|office| !self.may_migrate(office));
+        self.node.alarms.set(Alarm::MigrationWaits, waits);
+    }
+
+    fn roll_effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::MakeKey(reason) => self.make_key(reason),
+            Effect::Activate => self.activate(),
+            Effect::ActivateForced => {
+                self.node.alarms.set(Alarm::ActivatedWithoutAll, true);
+                self.activate();
+            }
+            Effect::ActivateAlone => {
+                self.activate();
+                let older: heapless::Vec<Handle, 16> = self
+                    .keys
+                    .iter()
+                    .filter(|(_, key)| key.lives() && key.state != KeyState::Active)
+                    .map(|(row, _)| row)
+                    .collect();
+                for row in older {
+                    self.end_key(row);
+                }
+                if let Some(office) = self.node.office.as_mut() {
+                    office.evict_due = None;
+                }
+            }
+            Effect::Abandon => {
+                let pending: heapless::Vec<Handle, 8> = self.pending_keys().collect();
+                for row in pending {
+                    self.advance_key(row, KeyState::Retiring);
+                }
+            }
+            Effect::ScheduleOmission => self.schedule_omission(),
+            Effect::Send => self.owe_update(),
+            Effect::Rest => {
+                let now = self.now;
+                if let Some(office) = self.node.office.as_mut() {
+                    office.rests_until = Some(now.after(office.interval));
+                }
+            }
+            Effect::MakeSa => self.make_next_sa(),
+            Effect::CommitSa => self.commit_next_sa(),
+            Effect::Completed => {
+                let active = self
+                    .keys
+                    .rows()
+                    .find(|key| key.lives() && key.state == KeyState::Active);
+                let id = active.map(|key| key.id);
+                self.node.alarms.set(Alarm::ActivatedWithoutAll, false);
+                if let Some(office) = self.node.office.as_mut() {
+                    if office.started.is_some() && office.started == id {
+                        office.completed = id;
+                        crate::counters::bump(&mut self.node.counters.rollovers);
+                    }
+                }
+            }
+        }
+    }
+
+    /// A new traffic key, Pending, under an id drawn at random from those not in use (section 6).
+    pub(crate) fn make_key(&mut self, _reason: RekeyReason) {
+        let Some(id) = self.draw_key_id() else { return };
+        let settings = self.node.config.settings();
+        let mut protocols = ProtocolList::new();
+        for policy in &settings.protocols {
+            // Eight at most, each once: the configuration was checked.
+            let _ = protocols.push(Keyed {
+                protocol: numbers::RoutingProtocol(policy.protocol.code()),
+                algorithm: numbers::Algorithm(policy.algorithm.code()),
+            });
+        }
+        let expires = self.now.after(settings.key_lifetime);
+        let tek = Secret::random(self.rng);
+        let Some(office) = self.node.office.as_mut() else {
+            return;
+        };
+        office.last_made = office.last_made.saturating_add(1);
+        let made = office.last_made;
+        // A key made during a merge counts as given to every identity (section 5.5).
+        if office.merge.is_some() {
+            office.floor = office.floor.max(made);
+        }
+        office.started = Some(id);
+        self.insert_key(TrafficKey {
+            id,
+            tek,
+            state: KeyState::Pending,
+            expires,
+            protocols,
+            listed_by: None,
+            made,
+            was_active: false,
+            activation: 0,
+            omit_at: None,
+            told: None,
+            gone: false,
+        });
+    }
+
+    /// Not Pending, Active, Retiring, manually configured or reported; if all ids rest, the one that rests longest.
+    fn draw_key_id(&mut self) -> Option<u16> {
+        let settings = self.node.config.settings();
+        let (first, last) = settings.key_ids;
+        let now = self.now;
+        let taken = |id: u16| {
+            self.keys.rows().any(|key| key.id == id) || settings.manual_keys.iter().any(|key| key.id == id)
+        };
+        let rests = |id: u16| {
+            self.node
+                .resting_ids
+                .iter()
+                .any(|(other, until)| *other == id && *until > now)
+        };
+        let free = (first..=last).filter(|id| !taken(*id) && !rests(*id)).count();
+        if free == 0 {
+            let oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
+            return oldest
+                .filter(|id| (first..=last).contains(id) && !taken(*id))
+                .next();
+        }
+        let range = u64::try_from(free).unwrap_or(1);
+        let nth = usize::try_from(self.rng.next_u64().checked_rem(range).unwrap_or(0)).unwrap_or(0);
+        (first..=last).filter(|id| !taken(*id) && !rests(*id)).nth(nth)
+    }
+
+    fn activate(&mut self) {
+        let Some(row) = self.pending_keys().next() else {
+            return;
+        };
+        self.advance_key(row, KeyState::Active);
+        self.plan_key_life();
+    }
+
+    /// What is older than the Active key may be left out in DTD; an abandoned key, which is younger, after the next
+    /// activation (section 7).
+    fn schedule_omission(&mut self) {
+        let now = self.now;
+        let dtd = self.node.config.settings().dtd;
+        let made = self
+            .keys
+            .rows()
+            .find(|key| key.lives() && key.state == KeyState::Active)
+            .map(|key| key.made);
+        let Some(made) = made else { return };
+        for key in self
+            .keys
+            .rows_mut()
+            .filter(|key| key.lives() && key.state == KeyState::Retiring)
+        {
+            if key.made < made || key.made == 0 {
+                key.omit_at = key.omit_at.or(Some(now.after(dtd)));
+            }
+        }
+    }
+
+    pub(crate) fn make_next_sa(&mut self) {
+        let (spi, keys, seal, wrap) = self.make_rekey_sa();
+        let auth_key = self.node.sas.current.as_ref().and_then(|sa| sa.auth_key);
+        for registrant in self.peers.rows_mut().filter_map(|peer| peer.registrant.as_mut()) {
+            registrant.has_next_sa = false;
+        }
+        self.node.sas.next = Some(RekeySa::new(spi, keys, auth_key, 0));
+        if let Some(office) = self.node.office.as_mut() {
+            office.next = Some(NextSa { spi, seal, wrap });
+        }
+    }
+
+    /// The next Rekey SA becomes the current one, at generation 0.
+    pub(crate) fn commit_next_sa(&mut self) {
+        let now = self.now;
+        let life = self.node.config.settings().rekey_sa_lifetime;
+        let Some(office) = self.node.office.as_mut() else {
+            return;
+        };
+        let (Some(next), Some(sa)) = (office.next.take(), self.node.sas.next.take()) else {
+            return;
+        };
+        office.spi = next.spi;
+        office.seal = next.seal;
+        office.wrap = next.wrap;
+        office.next_message_id = 0;
+        office.content = 0;
+        office.content_at = now;
+        office.update_owed = false;
+        office.copy_owed = false;
+        office.kept.clear();
+        office.sa_expires = now.after(life);
+        self.node.sas.replace(sa, now);
+        let spi = next.spi;
+        for registrant in self.peers.rows_mut().filter_map(|peer| peer.registrant.as_mut()) {
+            registrant.acked = if registrant.has_next_sa {
+                Some(registrant.acked.unwrap_or(0).min(0))
+            } else {
+                None
+            };
+            registrant.has_next_sa = false;
+        }
+        self.node.installs.applied(spi, 0);
+        self.set_timer(Timer::RekeySa, life);
+        self.node.announce = true;
+    }
+
+    /// What time does to an office.
+    pub(crate) fn run_office(&mut self) {
+        let now = self.now;
+        let Some(office) = self.node.office.as_mut() else {
+            return;
+        };
+        let mut due: heapless::Vec<Input, 4> = heapless::Vec::new();
+        if office.rests_until.is_some_and(|at| at <= now) {
+            office.rests_until = None;
+            let least = self.node.config.settings().min_rekey;
+            let most = self.node.config.settings().key_lifetime.divided(16).max(least);
+            // The interval doubles while rollovers follow each other at once.
+            office.interval = if office.rollover.is_wanted() {
+                office.interval.times(2).max(least).min(most)
+            } else {
+                least
+            };
+            let _ = due.push(Input::Rested);
+        }
+        if office.key_due.is_some_and(|at| at <= now) {
+            office.key_due = None;
+            let _ = due.push(Input::Want(RekeyReason::Operator));
+        }
+        if office.force_due.is_some_and(|at| at <= now) {
+            office.force_due = None;
+            let _ = due.push(Input::ForceDue);
+        }
+        if office.evict_due.is_some_and(|at| at <= now) {
+            office.evict_due = None;
+            let _ = due.push(Input::EvictDue);
+        }
+        if office.quiet_until.is_some_and(|at| at <= now) {
+            office.quiet_until = None;
+            self.node.stirred = true;
+        }
+        for input in due {
+            self.roll(input);
+        }
+        self.run_merge();
+        self.omit_keys();
+        self.run_registrants();
+    }
+
+    /// Leaves out what everyone has stopped needing; not while a merge lasts (section 5.5).
+    fn omit_keys(&mut self) {
+        let now = self.now;
+        let Some(office) = self.node.office.as_ref() else {
+            return;
+        };
+        if office.merge.is_some() || office.merging.is_some() || self.rival_gates(office) {
+            return;
+        }
+        let due = |key: &TrafficKey| key.lives() && key.omit_at.is_some_and(|at| at <= now);
+        let over: heapless::Vec<Handle, 16> = self
+            .keys
+            .iter()
+            .filter(|(_, key)| due(key))
+            .map(|(row, _)| row)
+            .collect();
+        if over.is_empty() {
+            return;
+        }
+        for row in over {
+            self.end_key(row);
+        }
+        self.owe_update();
+    }
+
+    /// When the next thing about the office is due. Deadlines that passed and wait for something else do not call.
+    pub(crate) fn next_office_deadline(&self) -> Option<Instant> {
+        let office = self.node.office.as_ref()?;
+        let heir = office.heir.then(|| office.took.after(self.hold()));
+        let rival = office.rival_heard.map(|at| at.after(self.hold().times(2)));
+        let unregistered = self.next_heir_deadline(office);
+        [
+            office.rests_until,
+            office.key_due,
+            office.force_due,
+            office.evict_due,
+            office.quiet_until,
+            heir,
+            rival,
+            unregistered,
+            office.merge.as_ref().map(|merge| merge.until),
+        ]
+        .into_iter()
+        .flatten()
+        .filter(|at| *at > self.now)
+        .min()
+    }
+
+    /// Whether the office is to go to somebody else, and to whom (section 5.5, handoff).
+    pub(crate) fn consider_handoff(&mut self) {
+        if self.node.election != Election::Gcks(Gcks::Serving) {
+            return;
+        }
+        let unwilling = self.node.priority == 0;
+        let Some(office) = self.node.office.as_ref() else {
+            return;
+        };
+        let wanted = unwilling || office.hand_off || self.node.leaving;
+        let preempt = self.node.config.settings().preempt;
+        let chosen = if wanted || preempt {
+            self.successor(office, !wanted)
+        } else {
+            None
+        };
+        self.node
+            .alarms
+            .set(Alarm::ServingUnwillingly, unwilling && chosen.is_none());
+        if let Some(office) = self.node.office.as_mut() {
+            office.hand_off = false;
+        }
+        if let Some(row) = chosen {
+            self.step(election::Input::HandOff(super::membership::who(row)));
+            self.roll(Input::Abandon);
+        }
+    }
+
+    /// The best live member that may serve and is not behind; a better one than this node, if `better`.
+    pub(crate) fn successor(&self, office: &Office, better: bool) -> Option<Handle> {
+        let settings = self.node.config.settings();
+        let own = (self.node.priority, settings.router_id, &settings.identity);
+        let fit = |peer: &Peer| {
+            let current = peer
+                .registrant
+                .is_some_and(|row| row.given && row.live && row.acked >= Some(office.content));
+            let blocked = office.blocked.is_some_and(|(instance, until, _)| {
+                until > self.now && peer.instance.is_some_and(|known| known.instance == instance)
+            });
+            current && !(better && blocked) && self.creds.grant(&peer.identity).may_serve
+        };
+        self.peers
+            .iter()
+            .filter(|(_, peer)| fit(peer))
+            .filter_map(|(row, peer)| {
+                let claim = peer.claim?;
+                Some((row, (claim.priority, claim.router_id, &peer.identity)))
+            })
+            .filter(|(_, rank)| rank.0 > 0 && (!better || *rank > own))
+            .max_by(|(_, a), (_, b)| a.cmp(b))
+            .map(|(row, _)| row)
+    }
+
+    /// The successor stayed silent for hold: this node resumes, restarts the rollover that the handoff stopped, and
+    /// does not try that instance again for 2 x hold, doubling (section 5.5).
+    pub(crate) fn handoff_failed(&mut self) {
+        let Election::Gcks(Gcks::HandingOff(to)) = self.node.election else {
+            return;
+        };
+        let instance = self
+            .peers
+            .get(Handle::from_number(to.0))
+            .and_then(|peer| peer.instance);
+        let span = self.hold().times(2);
+        let now = self.now;
+        if let (Some(office), Some(known)) = (self.node.office.as_mut(), instance) {
+            let span = match office.blocked {
+                Some((blocked, _, before)) if blocked == known.instance => before.times(2),
+                Some(_) | None => span,
+            };
+            office.blocked = Some((known.instance, now.after(span), span));
+        }
+        self.step(election::Input::HandoffFailed);
+        self.roll(Input::Want(RekeyReason::Operator));
+    }
+
+    /// Whom this node's announcements name as successor.
+    pub(crate) fn handoff_to(&self) -> Option<[u8; 8]> {
+        let legacy = self.node.legacy.as_ref().map(|legacy| legacy.successor);
+        match self.node.election {
+            Election::Gcks(Gcks::HandingOff(to)) => {
+                let peer = self.peers.get(Handle::from_number(to.0))?;
+                peer.instance.map(|known| known.instance)
+            }
+            Election::Member(_) => legacy,
+            Election::Left | Election::Initial { .. } | Election::Gcks(_) => None,
+        }
+    }
+
+    /// What a registrant may be given now, see [`Purpose`]; `None` if nothing (section 7, *who is given the state*).
+    pub(crate) fn gift(&self, row: Handle) -> Option<Purpose> {
+        let office = self.node.office.as_ref()?;
+        let peer = self.peers.get(row)?;
+        let registrant = peer.registrant?;
+        if registrant.merging {
+            let after = office
+                .merge
+                .as_ref()
+                .map_or(office.last_made, |merge| merge.after);
+            return Some(if registrant.shows.active {
+                Purpose::Whole
+            } else {
+                Purpose::Merge { after }
+            });
+        }
+        // Continuing: it has not rebooted since that key was made.
+        if registrant.shows.active {
+            return Some(Purpose::Whole);
+        }
+        let settled = office.rollover.is_settled() && office.rollover.phase() != Phase::Evicting;
+        if office.merging.is_some() || !settled || registrant.shows.conflict {
+            return None;
+        }
+        let same = peer
+            .instance
+            .is_some_and(|known| peer.holder == Some(known.instance));
+        if same || self.node.config.settings().reboot_exempt {
+            return Some(Purpose::Whole);
+        }
+        let known = peer.earlier.max(office.floor);
+        let mut keys = self
+            .keys
+            .rows()
+            .filter(|key| key.lives() && key.state != KeyState::Retiring)
+            .peekable();
+        let any = keys.peek().is_some();
+        (any && keys.all(|key| key.made > known)).then_some(Purpose::Whole)
+    }
+
+    pub(crate) fn is_changing_sa(&self) -> bool {
+        self.node
+            .office
+            .as_ref()
+            .is_some_and(|office| office.rollover.sa() == SaPhase::Changing)
+    }
+}
