@@ -292,6 +292,7 @@ pub(crate) struct Refusal {
 
 /// What a stateless answer says.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is no allocator to box with")]
 pub(crate) enum RefusalKind {
     /// COOKIE with this value.
     Cookie(heapless::Vec<u8, 33>),

@@ -665,10 +665,11 @@ impl Core<'_> {
                 peer.sa = Some(sa);
             }
             self.state_sent(handle, draft.is_some());
-            if draft.is_some() && !given {
-                if let Some(peer) = self.peers.get_mut(handle) {
-                    peer.push = true;
-                }
+            if draft.is_some()
+                && !given
+                && let Some(peer) = self.peers.get_mut(handle)
+            {
+                peer.push = true;
             }
         }
         Some(())

@@ -206,11 +206,11 @@ impl Core<'_> {
     /// Ends keys whose life is over, and manual ones.
     pub(crate) fn run_keys(&mut self) {
         let now = self.now;
-        if let ManualStage::Ending(at) = self.node.manual {
-            if at <= now {
-                self.node.manual = ManualStage::Dropped;
-                self.table_changed();
-            }
+        if let ManualStage::Ending(at) = self.node.manual
+            && at <= now
+        {
+            self.node.manual = ManualStage::Dropped;
+            self.table_changed();
         }
         let keep = self.node.config.settings().expiry == Expiry::KeepLast;
         let last = self.sending_key();

@@ -71,10 +71,10 @@ impl Core<'_> {
     /// An office that announces itself under a Rekey SA in common.
     pub(crate) fn office_claimed(&mut self, row: Handle, heard: &Heard) {
         let now = self.now;
-        if let Election::Gcks(Gcks::HandingOff(to)) = self.node.election {
-            if to == who(row) {
-                return self.step(election::Input::SuccessorServes(to));
-            }
+        if let Election::Gcks(Gcks::HandingOff(to)) = self.node.election
+            && to == who(row)
+        {
+            return self.step(election::Input::SuccessorServes(to));
         }
         if let Some(office) = self.node.office.as_mut() {
             office.rival_heard = Some(now);

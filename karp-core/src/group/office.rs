@@ -419,11 +419,12 @@ impl Core<'_> {
                     .find(|key| key.lives() && key.state == KeyState::Active);
                 let id = active.map(|key| key.id);
                 self.node.alarms.set(Alarm::ActivatedWithoutAll, false);
-                if let Some(office) = self.node.office.as_mut() {
-                    if office.started.is_some() && office.started == id {
-                        office.completed = id;
-                        crate::counters::bump(&mut self.node.counters.rollovers);
-                    }
+                if let Some(office) = self.node.office.as_mut()
+                    && office.started.is_some()
+                    && office.started == id
+                {
+                    office.completed = id;
+                    crate::counters::bump(&mut self.node.counters.rollovers);
                 }
             }
         }
@@ -485,10 +486,8 @@ impl Core<'_> {
         };
         let free = (first..=last).filter(|id| !taken(*id) && !rests(*id)).count();
         if free == 0 {
-            let oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
-            return oldest
-                .filter(|id| (first..=last).contains(id) && !taken(*id))
-                .next();
+            let mut oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
+            return oldest.find(|id| (first..=last).contains(id) && !taken(*id));
         }
         let range = u64::try_from(free).unwrap_or(1);
         let nth = usize::try_from(self.rng.next_u64().checked_rem(range).unwrap_or(0)).unwrap_or(0);
@@ -560,11 +559,7 @@ impl Core<'_> {
         self.node.sas.replace(sa, now);
         let spi = next.spi;
         for registrant in self.peers.rows_mut().filter_map(|peer| peer.registrant.as_mut()) {
-            registrant.acked = if registrant.has_next_sa {
-                Some(registrant.acked.unwrap_or(0).min(0))
-            } else {
-                None
-            };
+            registrant.acked = if registrant.has_next_sa { Some(0) } else { None };
             registrant.has_next_sa = false;
         }
         self.node.installs.applied(spi, 0);

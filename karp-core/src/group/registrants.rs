@@ -236,12 +236,11 @@ impl Core<'_> {
             ReplyKind::Informational => {
                 if contents.deletes_ike_sa {
                     self.peer_left(row);
-                } else if let Some(request) = contents.rekey_request {
-                    if self.node.office.is_some() {
-                        let reason =
-                            RekeyReason::from_code(request.reason.0).unwrap_or(RekeyReason::Operator);
-                        self.roll(Input::Want(reason));
-                    }
+                } else if let Some(request) = contents.rekey_request
+                    && self.node.office.is_some()
+                {
+                    let reason = RekeyReason::from_code(request.reason.0).unwrap_or(RekeyReason::Operator);
+                    self.roll(Input::Want(reason));
                 }
                 Ok(())
             }
@@ -337,12 +336,12 @@ impl Core<'_> {
 
     /// A push to `row` was not answered in all its time.
     pub(crate) fn push_failed(&mut self, row: Handle) {
-        if let Some(peer) = self.peers.get_mut(row) {
-            if let Some(registrant) = peer.registrant.as_mut().filter(|row| row.silent) {
-                registrant.live = false;
-                peer.joined = false;
-                self.node.stirred = true;
-            }
+        if let Some(peer) = self.peers.get_mut(row)
+            && let Some(registrant) = peer.registrant.as_mut().filter(|row| row.silent)
+        {
+            registrant.live = false;
+            peer.joined = false;
+            self.node.stirred = true;
         }
     }
 
