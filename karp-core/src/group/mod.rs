@@ -4,6 +4,7 @@
 mod apply;
 mod evict;
 mod key;
+mod making;
 mod membership;
 mod merge;
 mod office;
@@ -11,6 +12,7 @@ mod registrants;
 mod requests;
 pub mod rollover;
 mod state;
+mod succession;
 mod update;
 
 pub use key::TrafficKey;

@@ -1,7 +1,7 @@
 //! The registrants of an office: who may be given the state, who counts as live, and their requests (PROTOCOL.md
 //! section 7).
 
-use super::{Office, merge::MergeAsGreater, rollover::Input};
+use super::{Office, merge::MergeAsGreater, rollover::Input, state::Purpose};
 use crate::{
     announcement::Heard,
     command::RekeyReason,
@@ -12,7 +12,9 @@ use crate::{
     peer::{OwedReply, Peer, Registrant, ReplyKind, Shows},
     storage::Handle,
     time::{Duration, Instant},
-    wire::{ElectionState, ExchangeType, NodeState, Payloads, message::Contents, notify::KeysInUse},
+    wire::{
+        ElectionState, ExchangeType, KeyState, NodeState, Payloads, message::Contents, notify::KeysInUse,
+    },
 };
 
 /// A repeated request is answered at most once in this time (section 4).
@@ -57,9 +59,7 @@ impl Core<'_> {
     /// A rollover starts for those that wait; one serves all (section 7).
     fn want_for(&mut self, row: Handle) {
         self.node.stirred = true;
-        let waits = self
-            .gift(row)
-            .is_none_or(|gift| gift != super::state::Purpose::Whole);
+        let waits = self.gift(row).is_none_or(|gift| gift != Purpose::Whole);
         let settled = self
             .node
             .office
@@ -80,7 +80,7 @@ impl Core<'_> {
             match known {
                 Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
                     shows.active |= key.was_active;
-                    shows.pending |= key.state == crate::wire::KeyState::Pending;
+                    shows.pending |= key.state == KeyState::Pending;
                 }
                 Some(_) => shows.conflict = true,
                 None => {
@@ -98,9 +98,49 @@ impl Core<'_> {
         shows
     }
 
+    /// What a registrant may be given now, see [`Purpose`]; `None` if nothing (section 7, *who is given the state*).
+    pub(crate) fn gift(&self, row: Handle) -> Option<Purpose> {
+        let office = self.node.office.as_ref()?;
+        let peer = self.peers.get(row)?;
+        let registrant = peer.registrant?;
+        if registrant.merging {
+            let after = office
+                .merge
+                .as_ref()
+                .map_or(office.last_made, |merge| merge.after);
+            return Some(if registrant.shows.active {
+                Purpose::Whole
+            } else {
+                Purpose::Merge { after }
+            });
+        }
+        // Continuing: it has not rebooted since that key was made.
+        if registrant.shows.active {
+            return Some(Purpose::Whole);
+        }
+        let settled = office.rollover.is_settled();
+        if office.merging.is_some() || !settled || registrant.shows.conflict {
+            return None;
+        }
+        let same = peer
+            .instance
+            .is_some_and(|known| peer.holder == Some(known.instance));
+        if same || self.node.config.settings().reboot_exempt {
+            return Some(Purpose::Whole);
+        }
+        let known = peer.earlier.max(office.floor);
+        let mut keys = self
+            .keys
+            .rows()
+            .filter(|key| key.lives() && key.state != KeyState::Retiring)
+            .peekable();
+        let any = keys.peek().is_some();
+        (any && keys.all(|key| key.made > known)).then_some(Purpose::Whole)
+    }
+
     /// The answer to a registration was sealed; `given`: with the whole state.
     pub(crate) fn state_sent(&mut self, row: Handle, given: bool) {
-        let whole = given && self.gift(row) == Some(super::state::Purpose::Whole);
+        let whole = given && self.gift(row) == Some(Purpose::Whole);
         let now = self.now;
         let Some(peer) = self.peers.get_mut(row) else {
             return;
