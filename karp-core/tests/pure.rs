@@ -1,6 +1,6 @@
 //! The pure parts, alone: every state reachable by any inputs is visited, as a model checker would, and what must hold
 //! in each is asserted. Then the rows of PROTOCOL.md section 5.3, one by one.
-#![allow(clippy::unwrap_used, clippy::panic)]
+#![allow(clippy::unwrap_used, clippy::panic, clippy::wildcard_enum_match_arm)]
 
 use std::collections::{HashSet, VecDeque};
 use std::hash::Hash;
@@ -30,22 +30,51 @@ fn surveys() -> Vec<Survey> {
     for bits in 0..8_u8 {
         for better in [0, 1, 8] {
             let (may_serve, claimed, keyed) = (bits & 1 != 0, bits & 2 != 0, bits & 4 != 0);
-            all.push(Survey { may_serve, better, claimed, keyed });
+            all.push(Survey {
+                may_serve,
+                better,
+                claimed,
+                keyed,
+            });
         }
     }
     all
 }
 
 fn inputs() -> Vec<Input> {
-    let mut all = vec![Input::Join, Input::Leave, Input::Paused, Input::Hint, Input::Heard, Input::HandoffFailed];
+    let mut all = vec![
+        Input::Join,
+        Input::Leave,
+        Input::Paused,
+        Input::Hint,
+        Input::Heard,
+        Input::HandoffFailed,
+    ];
     all.push(Input::MergeLost);
     for who in [A, B] {
-        all.extend([Input::Registered(who), Input::Keyed(who), Input::Heir(who), Input::Successor(who)]);
-        all.extend([Input::HandOff(who), Input::SuccessorServes(who), Input::GreaterProved(who)]);
+        all.extend([
+            Input::Registered(who),
+            Input::Keyed(who),
+            Input::Heir(who),
+            Input::Successor(who),
+        ]);
+        all.extend([
+            Input::HandOff(who),
+            Input::SuccessorServes(who),
+            Input::GreaterProved(who),
+        ]);
     }
     for survey in surveys() {
-        all.extend([Input::WaitOver(survey), Input::TurnOver(survey), Input::ValidateOver(survey)]);
-        all.extend([Input::JoinFailed(survey), Input::WaitingLost(survey), Input::Silent(survey)]);
+        all.extend([
+            Input::WaitOver(survey),
+            Input::TurnOver(survey),
+            Input::ValidateOver(survey),
+        ]);
+        all.extend([
+            Input::JoinFailed(survey),
+            Input::WaitingLost(survey),
+            Input::Silent(survey),
+        ]);
         all.extend([Input::HandoffToMe(survey), Input::PriorityChanged(survey)]);
     }
     all
@@ -82,18 +111,27 @@ fn every_reachable_state_of_the_election_keeps_its_rules() {
             // Priority 0 never takes office, and nobody takes it on evidence that says nothing about serving.
             assert!(!takes || may_serve(input) == Some(true), "{state:?} {input:?}");
             // Office is taken and given up exactly where the role says so.
-            assert_eq!(takes, state.role() != Role::Gcks && next.role() == Role::Gcks, "{state:?} {input:?}");
+            assert_eq!(
+                takes,
+                state.role() != Role::Gcks && next.role() == Role::Gcks,
+                "{state:?} {input:?}"
+            );
             let lost = state.role() == Role::Gcks && next.role() != Role::Gcks;
             assert_eq!(resigns, lost, "{state:?} {input:?} -> {next:?}");
             // Section 5.4: a keyed member never leaves a live GCKS on unauthenticated evidence.
-            if let Election::Member(Member::Following(_)) = state {
-                if matches!(input, Input::Hint | Input::WaitOver(_) | Input::ValidateOver(_) | Input::Heir(_)) {
+            if let Election::Member(Member::Following(_)) = state
+                && matches!(
+                    input,
+                    Input::Hint | Input::WaitOver(_) | Input::ValidateOver(_) | Input::Heir(_)
+                ) {
                     assert_eq!(next, state, "{input:?}");
                 }
-            }
             // A keyed member never becomes Initial but by a pause, or because its new GCKS lets it wait.
             if state.role() == Role::Member && next.role() == Role::Initial {
-                assert!(matches!(input, Input::Paused | Input::Registered(_)), "{state:?} {input:?}");
+                assert!(
+                    matches!(input, Input::Paused | Input::Registered(_)),
+                    "{state:?} {input:?}"
+                );
             }
             if state == Election::Left && input != Input::Join {
                 assert_eq!((next, effects.len()), (state, 0));
@@ -108,7 +146,12 @@ fn every_reachable_state_of_the_election_keeps_its_rules() {
 }
 
 fn survey(may_serve: bool, better: u8) -> Survey {
-    Survey { may_serve, better, claimed: false, keyed: false }
+    Survey {
+        may_serve,
+        better,
+        claimed: false,
+        keyed: false,
+    }
 }
 
 fn step(state: &mut Election, input: Input) -> Effects {
@@ -118,7 +161,10 @@ fn step(state: &mut Election, input: Input) -> Effects {
 fn started() -> Election {
     let mut node = Election::default();
     let effects = step(&mut node, Input::Join);
-    assert_eq!(effects[..], [Effect::Set(Timer::Wait, Span::Hold(1)), Effect::Announce]);
+    assert_eq!(
+        effects[..],
+        [Effect::Set(Timer::Wait, Span::Hold(1)), Effect::Announce]
+    );
     node
 }
 
@@ -152,7 +198,10 @@ fn initial_drops_its_turn_when_a_hint_claims_the_office() {
 #[test]
 fn initial_that_hears_a_keyed_node_waits_for_validate() {
     let mut node = started();
-    let keyed = Survey { keyed: true, ..survey(true, 0) };
+    let keyed = Survey {
+        keyed: true,
+        ..survey(true, 0)
+    };
     assert!(!step(&mut node, Input::WaitOver(keyed)).contains(&Effect::TakeOffice));
     assert!(step(&mut node, Input::ValidateOver(keyed)).contains(&Effect::TakeOffice));
 }
@@ -160,7 +209,13 @@ fn initial_that_hears_a_keyed_node_waits_for_validate() {
 #[test]
 fn initial_whose_join_failed_goes_on_without_that_candidate() {
     let mut node = started();
-    let _ = step(&mut node, Input::WaitOver(Survey { claimed: true, ..survey(true, 1) }));
+    let _ = step(
+        &mut node,
+        Input::WaitOver(Survey {
+            claimed: true,
+            ..survey(true, 1)
+        }),
+    );
     let effects = step(&mut node, Input::JoinFailed(survey(true, 1)));
     assert!(effects.contains(&Effect::Set(Timer::Turn, Span::Hello(1))));
 }
@@ -169,7 +224,10 @@ fn initial_whose_join_failed_goes_on_without_that_candidate() {
 fn initial_with_keys_is_a_member() {
     let mut node = started();
     let _ = step(&mut node, Input::Keyed(A));
-    assert_eq!((node, node.gcks()), (Election::Member(Member::Following(A)), Some(A)));
+    assert_eq!(
+        (node, node.gcks()),
+        (Election::Member(Member::Following(A)), Some(A))
+    );
 }
 
 #[test]
@@ -177,7 +235,9 @@ fn member_inherits_when_its_turn_comes() {
     let mut node = Election::Member(Member::Following(A));
     assert!(step(&mut node, Input::Silent(survey(true, 0))).contains(&Effect::TakeOffice));
     let mut node = Election::Member(Member::Following(A));
-    assert!(step(&mut node, Input::Silent(survey(true, 2))).contains(&Effect::Set(Timer::Turn, Span::Hello(2))));
+    assert!(
+        step(&mut node, Input::Silent(survey(true, 2))).contains(&Effect::Set(Timer::Turn, Span::Hello(2)))
+    );
     assert!(step(&mut node, Input::TurnOver(survey(true, 2))).contains(&Effect::TakeOffice));
 }
 
@@ -205,11 +265,17 @@ fn member_that_may_not_serve_is_orphaned_and_seeks() {
 #[test]
 fn handoff_and_its_failure() {
     let mut successor = Election::Member(Member::Following(A));
-    assert!(step(&mut successor, Input::HandoffToMe(survey(false, 0))).is_empty(), "priority 0 ignores it");
+    assert!(
+        step(&mut successor, Input::HandoffToMe(survey(false, 0))).is_empty(),
+        "priority 0 ignores it"
+    );
     assert!(step(&mut successor, Input::HandoffToMe(survey(true, 4))).contains(&Effect::TakeOffice));
     let mut old = Election::Gcks(Gcks::Serving);
     let _ = step(&mut old, Input::HandOff(B));
-    assert!(step(&mut old, Input::SuccessorServes(A)).is_empty(), "another than the successor");
+    assert!(
+        step(&mut old, Input::SuccessorServes(A)).is_empty(),
+        "another than the successor"
+    );
     let mut resumed = old;
     let _ = step(&mut resumed, Input::HandoffFailed);
     assert_eq!(resumed, Election::Gcks(Gcks::Serving));
@@ -234,8 +300,17 @@ fn merge_ends_as_a_member_or_not_at_all() {
 #[test]
 fn every_reachable_state_of_the_rollover_keeps_its_rules() {
     use rollover::Input as In;
-    let facts = [In::Check, In::Want(RekeyReason::Operator), In::Rested, In::ForceDue, In::SaDue, In::Abandon];
-    let facts = facts.into_iter().chain([In::Evict, In::EvictDue, In::Adopt, In::AdoptActive]);
+    let facts = [
+        In::Check,
+        In::Want(RekeyReason::Operator),
+        In::Rested,
+        In::ForceDue,
+        In::SaDue,
+        In::Abandon,
+    ];
+    let facts = facts
+        .into_iter()
+        .chain([In::Evict, In::EvictDue, In::Adopt, In::AdoptActive]);
     let facts: Vec<_> = facts.collect();
     let mut views = Vec::new();
     for bits in 0..16_u8 {
@@ -261,10 +336,18 @@ fn every_reachable_state_of_the_rollover_keeps_its_rules() {
                 let effects = next.step(fact, view);
                 let forced = matches!(fact, In::ForceDue | In::AdoptActive | In::EvictDue | In::Adopt);
                 if effects.contains(&rollover::Effect::Activate) && !forced {
-                    let Phase::Distributing { since } = state.phase() else { panic!("{state:?} {fact:?}") };
-                    assert!(view.acknowledged >= Some(since) && view.may_activate, "{state:?} {fact:?} {view:?}");
+                    let Phase::Distributing { since } = state.phase() else {
+                        panic!("{state:?} {fact:?}")
+                    };
+                    assert!(
+                        view.acknowledged >= Some(since) && view.may_activate,
+                        "{state:?} {fact:?} {view:?}"
+                    );
                 }
-                if effects.iter().any(|effect| matches!(effect, rollover::Effect::MakeKey(_))) {
+                if effects
+                    .iter()
+                    .any(|effect| matches!(effect, rollover::Effect::MakeKey(_)))
+                {
                     assert!(view.may_start, "{state:?} {fact:?} {view:?}");
                 }
                 // A Rekey SA that is being changed holds every phase but an eviction's, a merge's or the forced one.
