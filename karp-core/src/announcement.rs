@@ -153,23 +153,29 @@ impl Core<'_> {
         Some(len)
     }
 
-    /// For 2 x hold after its Rekey SA changed a node shows the former one as well (section 5.1), and for as long as it
-    /// still announces whom it handed over to.
+    /// The Rekey SA of the second MAC. For 2 x hold after its Rekey SA changed a node shows the former one as well
+    /// (section 5.1), and for as long as it still announces whom it handed over to. A GCKS that distributes its next
+    /// Rekey SA shows that, for those who were given it alone.
     fn former_for_macs(&self) -> Option<&crate::node::RekeySa> {
         let recent = self.now < self.node.sas.changed.after(self.hold().times(2));
         // A node without current Rekey SA was paused or left: it never seals under a former one again.
-        if self.node.sas.current.is_some() && (recent || self.node.legacy.is_some()) {
-            self.node.sas.former()
-        } else {
-            None
-        }
+        self.node.sas.current.as_ref()?;
+        let former = self
+            .node
+            .sas
+            .former()
+            .filter(|_| recent || self.node.legacy.is_some());
+        self.node.sas.next.as_ref().or(former)
     }
 
     /// Section 5.1 in full; changes nothing.
     pub(crate) fn verify_announcement(&self, from: SocketAddr, octets: &[u8]) -> Result<Heard, DropReason> {
-        let message = Announcement::parse(octets).map_err(|error| match error {
-            wire::Error::Unsupported => DropReason::OtherVersion,
-            other => wire_fault(other),
+        let message = Announcement::parse(octets).map_err(|error| {
+            if error == wire::Error::Unsupported {
+                DropReason::OtherVersion
+            } else {
+                wire_fault(error)
+            }
         })?;
         if message.group != self.node.config.settings().group.as_bytes() {
             return Err(DropReason::OtherGroup);
@@ -191,7 +197,9 @@ impl Core<'_> {
             if !verify_group_mac(&sa.keys.gsk_h, &[&ip, &port, covered], &mac.value.mac) {
                 return Err(DropReason::BadSeal);
             }
-            under = under.or(Some(mac.value.spi));
+            if under.is_none() || self.node.sas.current_spi() == Some(mac.value.spi) {
+                under = Some(mac.value.spi);
+            }
         }
         let row = self.peers.find(|peer| peer.identity == identity);
         let heard = Heard {
@@ -246,7 +254,7 @@ impl Core<'_> {
                 Some(membership.gcks) == heard.row && membership.instance == heard.instance
             });
         let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
-        let key = if followed.is_some() && !self.node.election.gcks().is_none() {
+        let key = if followed.is_some() && self.node.election.gcks().is_some() {
             self.node.sas.current.as_ref().and_then(|sa| sa.auth_key)
         } else if heard.claim.state == NodeState::Gcks {
             named.and_then(|sa| sa.auth_key)
@@ -351,10 +359,10 @@ impl Core<'_> {
         if heard.claim.state != NodeState::Gcks {
             return;
         }
-        if let Some(sa) = heard.claim.rekey_sa.filter(|spi| Some(*spi) != own) {
-            if let Some(sa) = self.node.sas.find_mut(&sa) {
-                sa.other_office = sa.other_office.or(Some(now));
-            }
+        if let Some(sa) = heard.claim.rekey_sa.filter(|spi| Some(*spi) != own)
+            && let Some(sa) = self.node.sas.find_mut(&sa)
+        {
+            sa.other_office = sa.other_office.or(Some(now));
         }
     }
 
