@@ -9,7 +9,7 @@ use karp_core::time::{Duration, Instant};
 use serde_json::{Map, Value, json};
 
 /// How long a line waits for more routers to which the same happens.
-const GATHER: Duration = Duration::from_millis(150);
+const GATHER: Duration = Duration::from_millis(80);
 
 /// How lines look.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
@@ -276,15 +276,15 @@ mod tests {
         let lines = lines(Style::Plain, |timeline| {
             take(timeline, 1100, "r1");
             take(timeline, 1120, "r2");
-            timeline.tick(at(1249));
-            take(timeline, 1249, "r3");
-            timeline.tick(at(1250));
+            timeline.tick(at(1179));
+            take(timeline, 1179, "r3");
+            timeline.tick(at(1180));
             take(timeline, 1260, "r4");
             timeline.flush();
         });
         assert_eq!(
             lines,
-            ["  0.100  r1 r2 r3    key 7 within 149 ms", "  0.260  r4          key 7"]
+            ["  0.100  r1 r2 r3    key 7 within 79 ms", "  0.260  r4          key 7"]
         );
     }
 

@@ -13,7 +13,7 @@ use karp_std::{clock, driver, endpoint::Notice};
 use serde_json::json;
 
 use super::{
-    plan::{Options, Plan},
+    plan::{self, Options, Plan},
     router::{KeyName, Life, Router, Running, Totals},
     tally::{Standing, Tally},
 };
@@ -329,7 +329,7 @@ impl Network {
     }
 
     pub(super) fn hold(&self) -> Duration {
-        Duration::from_millis(150 * u64::from(self.plan.hold_multiplier()))
+        plan::HELLO.times(u64::from(self.plan.hold_multiplier()))
     }
 
     /// All routers' counts together.

@@ -24,6 +24,9 @@ pub const ROUTERS: RangeInclusive<usize> = 3..=32;
 /// How much loss a run can stand, in percent.
 pub const LOSS: RangeInclusive<u8> = 0..=30;
 
+/// Between two announcements of a router.
+pub(super) const HELLO: Duration = Duration::from_millis(200);
+
 /// The random streams of a run, by what they are for.
 mod stream {
     pub(super) const NAMES: u64 = 0;
@@ -152,7 +155,7 @@ impl Plan {
         settings.router_id = router as u64 + 1;
         settings.priority = priority;
         settings.preempt = true;
-        settings.hello = Duration::from_millis(150);
+        settings.hello = HELLO;
         settings.hold_multiplier = self.hold_multiplier();
         settings.retransmit = Duration::from_millis(100);
         settings.min_rekey = Duration::from_millis(500);

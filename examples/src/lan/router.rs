@@ -71,6 +71,8 @@ pub(super) struct Router {
     held_earlier: BTreeSet<[u8; 4]>,
     /// What was counted before its last start.
     past: Totals,
+    /// When it last went down.
+    stopped: Instant,
     /// Hellos that it accepted, as an eavesdropper has them.
     recorded: VecDeque<Vec<u8>>,
 }
@@ -89,6 +91,7 @@ impl Router {
             held: BTreeSet::new(),
             held_earlier: BTreeSet::new(),
             past: Totals::default(),
+            stopped: Instant::ZERO,
             recorded: VecDeque::new(),
         }
     }
@@ -98,7 +101,10 @@ impl Router {
         let first = self.boots == 0;
         let now = clock::now();
         let mut phase = || now.after(Duration::from_millis(story.below(hello::INTERVAL.as_millis())));
-        let first_hellos = [phase(), phase()];
+        // OSPF begins when the neighbours have forgotten the router: until then its low numbers would be refused, with
+        // any key. A router that really reboots takes longer than that anyway.
+        let forgotten = self.stopped.after(hello::DEAD).after(hello::INTERVAL);
+        let first_hellos = [phase().max(forgotten), phase()];
         let open = |address| {
             let settings = plan.settings(self.index, address, self.priority, first);
             let entropy = plan.entropy(self.index, self.boots);
@@ -129,6 +135,7 @@ impl Router {
         if let Some(running) = self.running.take() {
             self.past.add(running.endpoint.engine().counters());
         }
+        self.stopped = clock::now();
         self.held_earlier.append(&mut self.held);
         self.life = Life::Down;
     }

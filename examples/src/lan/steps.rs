@@ -28,58 +28,73 @@ mod priority {
 struct Step {
     name: &'static str,
     title: &'static str,
+    /// How long the network is left alone after it, for the hellos to show whether anything is wrong.
+    rest: Duration,
     play: fn(&mut Network) -> Result<(), End>,
 }
+
+const REST: Duration = Duration::from_millis(400);
 
 const STEPS: [Step; 10] = [
     Step {
         name: "manual",
         title: "a network as networks are: one manual key, and hellos flow",
+        rest: REST,
         play: manual,
     },
     Step {
         name: "automatic",
         title: "key management starts everywhere, elects a key server and moves the network to automatic keys",
+        rest: REST,
         play: automatic,
     },
     Step {
         name: "rollover",
         title: "a rollover; with it the manual key ends",
+        rest: REST,
         play: rollover,
     },
     Step {
         name: "new_session",
         title: "OSPF restarts on a member, which asks for new keys for its new session",
+        rest: REST,
         play: new_session,
     },
     Step {
         name: "crash",
         title: "the key server crashes, and another takes office with the keys that all have",
+        // Its first rollover must not come ahead of the router that is back.
+        rest: Duration::ZERO,
         play: crash,
     },
     Step {
         name: "return",
         title: "the crashed router reboots, waits, and is given only the next key",
+        rest: REST,
         play: come_back,
     },
     Step {
         name: "handoff",
         title: "another router becomes DR: its priority rises, and the office is handed over",
+        rest: REST,
         play: hand_over,
     },
     Step {
         name: "leave",
         title: "a member leaves",
+        rest: REST,
         play: leave,
     },
     Step {
         name: "rejoin",
         title: "it comes back, as a router without keys",
+        rest: REST,
         play: rejoin,
     },
     Step {
         name: "eviction",
         title: "a member is evicted",
+        rest: REST,
         play: evict,
     },
 ];
@@ -118,6 +133,7 @@ pub(super) fn play(net: &mut Network) -> Result<(), End> {
             "exchanges": exchanges, "key_updates": updates, "unicast_updates": pushes,
         });
         net.timeline.say(now, Tone::Good, "step_done", &text, fields);
+        net.pass(step.rest)?;
     }
     Ok(())
 }
