@@ -191,13 +191,13 @@ impl Speaker {
             .retain(|(protocol, _), _| *protocol != RoutingProtocol::Ospfv2);
     }
 
-    /// The router with this number was heard in both protocols within the last [`DEAD`].
+    /// The router with this number was heard in both protocols within the last [`DEAD`], and after `start`.
     #[must_use]
-    pub fn hears(&self, number: u32, now: Instant) -> bool {
+    pub fn hears(&self, number: u32, start: Instant, now: Instant) -> bool {
         PROTOCOLS.iter().all(|protocol| {
             self.neighbours
                 .get(&(*protocol, u64::from(number)))
-                .is_some_and(|neighbour| now.since(neighbour.heard) < DEAD)
+                .is_some_and(|neighbour| now.since(neighbour.heard) < DEAD && neighbour.heard >= start)
         })
     }
 

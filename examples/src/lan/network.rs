@@ -377,7 +377,7 @@ impl Network {
         let hears = |at: &Router, other: &Router| {
             at.running
                 .as_ref()
-                .is_some_and(|running| running.speaker.hears(other.index as u32 + 1, now))
+                .is_some_and(|running| running.speaker.hears(other.index as u32 + 1, other.started, now))
         };
         self.live()
             .all(|at| self.live().all(|other| other.index == at.index || hears(at, other)))

@@ -71,6 +71,8 @@ pub(super) struct Router {
     held_earlier: BTreeSet<[u8; 4]>,
     /// What was counted before its last start.
     past: Totals,
+    /// When it last came up.
+    pub(super) started: Instant,
     /// When it last went down.
     stopped: Instant,
     /// Hellos that it accepted, as an eavesdropper has them.
@@ -91,6 +93,7 @@ impl Router {
             held: BTreeSet::new(),
             held_earlier: BTreeSet::new(),
             past: Totals::default(),
+            started: Instant::ZERO,
             stopped: Instant::ZERO,
             recorded: VecDeque::new(),
         }
@@ -124,6 +127,7 @@ impl Router {
         let speaker = Speaker::open(number, plan.hellos, session, first_hellos)
             .with_context(|| format!("{} cannot send hellos", self.name))?;
         self.address = endpoint.local_address();
+        self.started = now;
         self.boots += 1;
         self.life = Life::Up;
         self.running = Some(Running { endpoint, speaker });
