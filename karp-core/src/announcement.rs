@@ -167,9 +167,12 @@ impl Core<'_> {
 
     /// Section 5.1 in full; changes nothing.
     pub(crate) fn verify_announcement(&self, from: SocketAddr, octets: &[u8]) -> Result<Heard, DropReason> {
-        let message = Announcement::parse(octets).map_err(|error| match error {
-            wire::Error::Unsupported => DropReason::OtherVersion,
-            other => wire_fault(other),
+        let message = Announcement::parse(octets).map_err(|error| {
+            if error == wire::Error::Unsupported {
+                DropReason::OtherVersion
+            } else {
+                wire_fault(error)
+            }
         })?;
         if message.group != self.node.config.settings().group.as_bytes() {
             return Err(DropReason::OtherGroup);
@@ -246,7 +249,7 @@ impl Core<'_> {
                 Some(membership.gcks) == heard.row && membership.instance == heard.instance
             });
         let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
-        let key = if followed.is_some() && !self.node.election.gcks().is_none() {
+        let key = if followed.is_some() && self.node.election.gcks().is_some() {
             self.node.sas.current.as_ref().and_then(|sa| sa.auth_key)
         } else if heard.claim.state == NodeState::Gcks {
             named.and_then(|sa| sa.auth_key)
@@ -351,10 +354,10 @@ impl Core<'_> {
         if heard.claim.state != NodeState::Gcks {
             return;
         }
-        if let Some(sa) = heard.claim.rekey_sa.filter(|spi| Some(*spi) != own) {
-            if let Some(sa) = self.node.sas.find_mut(&sa) {
-                sa.other_office = sa.other_office.or(Some(now));
-            }
+        if let Some(sa) = heard.claim.rekey_sa.filter(|spi| Some(*spi) != own)
+            && let Some(sa) = self.node.sas.find_mut(&sa)
+        {
+            sa.other_office = sa.other_office.or(Some(now));
         }
     }
 

@@ -75,10 +75,10 @@ impl<K: PartialEq, const N: usize> Penalties<K, N> {
                 until: slot.until.max(entry.until),
                 ..entry
             };
-        } else if let Err(entry) = self.entries.push(entry) {
-            if let Some(slot) = self.entries.iter_mut().min_by_key(|slot| slot.until) {
-                *slot = entry;
-            }
+        } else if let Err(entry) = self.entries.push(entry)
+            && let Some(slot) = self.entries.iter_mut().min_by_key(|slot| slot.until)
+        {
+            *slot = entry;
         }
     }
 

@@ -53,11 +53,11 @@ impl Core<'_> {
         self.advance(now);
         self.run_due();
         let limit = buffer.len().min(MAX_DATAGRAM);
-        if let Some(buffer) = buffer.get_mut(..limit) {
-            if let Some((len, to, kind)) = self.next_message(buffer) {
-                self.node.counters.count_sent(kind, len);
-                return Output::Transmit { len, to, kind };
-            }
+        if let Some(buffer) = buffer.get_mut(..limit)
+            && let Some((len, to, kind)) = self.next_message(buffer)
+        {
+            self.node.counters.count_sent(kind, len);
+            return Output::Transmit { len, to, kind };
         }
         if let Some(event) = self.next_event() {
             return Output::Event(event);

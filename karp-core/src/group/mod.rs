@@ -4,6 +4,7 @@
 mod apply;
 mod evict;
 mod key;
+mod making;
 mod membership;
 mod merge;
 mod office;
@@ -11,8 +12,10 @@ mod registrants;
 mod requests;
 pub mod rollover;
 mod state;
+mod succession;
 mod update;
 
+pub(crate) use apply::manual_bit;
 pub use key::TrafficKey;
 pub(crate) use membership::{Legacy, Membership};
 pub(crate) use office::Office;

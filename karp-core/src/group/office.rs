@@ -1,21 +1,20 @@
 //! What a GCKS does: take office, make keys, run rollovers, give the office up (PROTOCOL.md sections 5.5 and 7).
 
 use super::{
-    Legacy, TrafficKey,
+    Legacy,
     merge::{MergeAsGreater, MergeAsLesser},
-    rollover::{Effect, Input, Phase, Rollover, SaPhase, View},
-    state::Purpose,
+    rollover::{Effect, Input, Rollover, SaPhase, View},
 };
 use crate::{
     command::RekeyReason,
-    crypto::{RekeySaKeys, SealKey, Secret, SigningKey, WrapKey},
+    crypto::{RekeySaKeys, SealKey, SigningKey, WrapKey},
     election::{self, Election, Gcks},
     io::{Alarm, Timer},
     node::{Core, ManualStage, RekeySa},
     peer::Peer,
     storage::Handle,
     time::{Duration, Instant},
-    wire::{KeyState, MAX_DATAGRAM, ProtocolList, gsa::Keyed, numbers},
+    wire::{KeyState, MAX_DATAGRAM},
 };
 
 /// The next Rekey SA of an office, while it is being distributed.
@@ -56,8 +55,8 @@ pub(crate) struct Office {
     interval: Duration,
     rests_until: Option<Instant>,
     /// When the Active key's successor is due, and when it is activated without the laggards.
-    key_due: Option<Instant>,
-    force_due: Option<Instant>,
+    pub(super) key_due: Option<Instant>,
+    pub(super) force_due: Option<Instant>,
     pub(crate) evict_due: Option<Instant>,
     /// Before this nothing new begins (an heir's wait, the pause after a merge).
     pub(crate) quiet_until: Option<Instant>,
@@ -68,10 +67,10 @@ pub(crate) struct Office {
     /// The host or an operator wants the office handed over.
     pub(crate) hand_off: bool,
     /// A successor that did not come, until when it is not tried again, and for how long the next time.
-    blocked: Option<([u8; 8], Instant, Duration)>,
+    pub(super) blocked: Option<([u8; 8], Instant, Duration)>,
     migrate: bool,
     /// Rollovers begun and completed, by key id, and what the host was told.
-    started: Option<u16>,
+    pub(super) started: Option<u16>,
     told_started: Option<u16>,
     completed: Option<u16>,
     told_completed: Option<u16>,
@@ -253,30 +252,6 @@ impl Core<'_> {
         }
     }
 
-    pub(crate) fn pending_keys(&self) -> impl Iterator<Item = Handle> {
-        self.keys
-            .iter()
-            .filter(|(_, key)| key.lives() && key.state == KeyState::Pending)
-            .map(|(row, _)| row)
-    }
-
-    /// When the Active key's successor is due: with a quarter of its life and DTD to spare; and when it is activated
-    /// without the laggards: DTD before the old key's end (section 7).
-    fn plan_key_life(&mut self) {
-        let dtd = self.node.config.settings().dtd;
-        let lifetime = self.node.config.settings().key_lifetime;
-        let active = self
-            .keys
-            .rows()
-            .find(|key| key.lives() && key.state == KeyState::Active);
-        let expires = active.map(|key| key.expires);
-        let Some(office) = self.node.office.as_mut() else {
-            return;
-        };
-        office.key_due = expires.map(|at| at.before(lifetime.divided(4)).before(dtd));
-        office.force_due = expires.map(|at| at.before(dtd));
-    }
-
     /// What the rollover has to know.
     fn view(&self) -> Option<View> {
         let office = self.node.office.as_ref()?;
@@ -286,10 +261,11 @@ impl Core<'_> {
         let mut acknowledged = Some(u32::MAX);
         let mut sa_acknowledged = confirmed;
         for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {
-            if registrant.merging {
+            if let Some(after) = registrant.merging {
                 // Section 5.5: that the lesser office shows the key is its half's acknowledgement.
-                let merged = registrant.shows.pending || registrant.shows.active;
-                if self.distributes_for_merge(office) && !merged {
+                if self.distributes_to(office, after)
+                    && !(registrant.shows.pending || registrant.shows.current)
+                {
                     acknowledged = None;
                 }
             } else if registrant.live {
@@ -419,108 +395,13 @@ impl Core<'_> {
                     .find(|key| key.lives() && key.state == KeyState::Active);
                 let id = active.map(|key| key.id);
                 self.node.alarms.set(Alarm::ActivatedWithoutAll, false);
-                if let Some(office) = self.node.office.as_mut() {
-                    if office.started.is_some() && office.started == id {
-                        office.completed = id;
-                        crate::counters::bump(&mut self.node.counters.rollovers);
-                    }
+                if let Some(office) = self.node.office.as_mut()
+                    && office.started.is_some()
+                    && office.started == id
+                {
+                    office.completed = id;
+                    crate::counters::bump(&mut self.node.counters.rollovers);
                 }
-            }
-        }
-    }
-
-    /// A new traffic key, Pending, under an id drawn at random from those not in use (section 6).
-    pub(crate) fn make_key(&mut self, _reason: RekeyReason) {
-        let Some(id) = self.draw_key_id() else { return };
-        let settings = self.node.config.settings();
-        let mut protocols = ProtocolList::new();
-        for policy in &settings.protocols {
-            // Eight at most, each once: the configuration was checked.
-            let _ = protocols.push(Keyed {
-                protocol: numbers::RoutingProtocol(policy.protocol.code()),
-                algorithm: numbers::Algorithm(policy.algorithm.code()),
-            });
-        }
-        let expires = self.now.after(settings.key_lifetime);
-        let tek = Secret::random(self.rng);
-        let Some(office) = self.node.office.as_mut() else {
-            return;
-        };
-        office.last_made = office.last_made.saturating_add(1);
-        let made = office.last_made;
-        // A key made during a merge counts as given to every identity (section 5.5).
-        if office.merge.is_some() {
-            office.floor = office.floor.max(made);
-        }
-        office.started = Some(id);
-        self.insert_key(TrafficKey {
-            id,
-            tek,
-            state: KeyState::Pending,
-            expires,
-            protocols,
-            listed_by: None,
-            made,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
-        });
-    }
-
-    /// Not Pending, Active, Retiring, manually configured or reported; if all ids rest, the one that rests longest.
-    fn draw_key_id(&mut self) -> Option<u16> {
-        let settings = self.node.config.settings();
-        let (first, last) = settings.key_ids;
-        let now = self.now;
-        let taken = |id: u16| {
-            self.keys.rows().any(|key| key.id == id) || settings.manual_keys.iter().any(|key| key.id == id)
-        };
-        let rests = |id: u16| {
-            self.node
-                .resting_ids
-                .iter()
-                .any(|(other, until)| *other == id && *until > now)
-        };
-        let free = (first..=last).filter(|id| !taken(*id) && !rests(*id)).count();
-        if free == 0 {
-            let oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
-            return oldest
-                .filter(|id| (first..=last).contains(id) && !taken(*id))
-                .next();
-        }
-        let range = u64::try_from(free).unwrap_or(1);
-        let nth = usize::try_from(self.rng.next_u64().checked_rem(range).unwrap_or(0)).unwrap_or(0);
-        (first..=last).filter(|id| !taken(*id) && !rests(*id)).nth(nth)
-    }
-
-    fn activate(&mut self) {
-        let Some(row) = self.pending_keys().next() else {
-            return;
-        };
-        self.advance_key(row, KeyState::Active);
-        self.plan_key_life();
-    }
-
-    /// What is older than the Active key may be left out in DTD; an abandoned key, which is younger, after the next
-    /// activation (section 7).
-    fn schedule_omission(&mut self) {
-        let now = self.now;
-        let dtd = self.node.config.settings().dtd;
-        let made = self
-            .keys
-            .rows()
-            .find(|key| key.lives() && key.state == KeyState::Active)
-            .map(|key| key.made);
-        let Some(made) = made else { return };
-        for key in self
-            .keys
-            .rows_mut()
-            .filter(|key| key.lives() && key.state == KeyState::Retiring)
-        {
-            if key.made < made || key.made == 0 {
-                key.omit_at = key.omit_at.or(Some(now.after(dtd)));
             }
         }
     }
@@ -560,11 +441,7 @@ impl Core<'_> {
         self.node.sas.replace(sa, now);
         let spi = next.spi;
         for registrant in self.peers.rows_mut().filter_map(|peer| peer.registrant.as_mut()) {
-            registrant.acked = if registrant.has_next_sa {
-                Some(registrant.acked.unwrap_or(0).min(0))
-            } else {
-                None
-            };
+            registrant.acked = if registrant.has_next_sa { Some(0) } else { None };
             registrant.has_next_sa = false;
         }
         self.node.installs.applied(spi, 0);
@@ -615,31 +492,6 @@ impl Core<'_> {
         self.run_registrants();
     }
 
-    /// Leaves out what everyone has stopped needing; not while a merge lasts (section 5.5).
-    fn omit_keys(&mut self) {
-        let now = self.now;
-        let Some(office) = self.node.office.as_ref() else {
-            return;
-        };
-        if office.merge.is_some() || office.merging.is_some() || self.rival_gates(office) {
-            return;
-        }
-        let due = |key: &TrafficKey| key.lives() && key.omit_at.is_some_and(|at| at <= now);
-        let over: heapless::Vec<Handle, 16> = self
-            .keys
-            .iter()
-            .filter(|(_, key)| due(key))
-            .map(|(row, _)| row)
-            .collect();
-        if over.is_empty() {
-            return;
-        }
-        for row in over {
-            self.end_key(row);
-        }
-        self.owe_update();
-    }
-
     /// When the next thing about the office is due. Deadlines that passed and wait for something else do not call.
     pub(crate) fn next_office_deadline(&self) -> Option<Instant> {
         let office = self.node.office.as_ref()?;
@@ -661,135 +513,6 @@ impl Core<'_> {
         .flatten()
         .filter(|at| *at > self.now)
         .min()
-    }
-
-    /// Whether the office is to go to somebody else, and to whom (section 5.5, handoff).
-    pub(crate) fn consider_handoff(&mut self) {
-        if self.node.election != Election::Gcks(Gcks::Serving) {
-            return;
-        }
-        let unwilling = self.node.priority == 0;
-        let Some(office) = self.node.office.as_ref() else {
-            return;
-        };
-        let wanted = unwilling || office.hand_off || self.node.leaving;
-        let preempt = self.node.config.settings().preempt;
-        let chosen = if wanted || preempt {
-            self.successor(office, !wanted)
-        } else {
-            None
-        };
-        self.node
-            .alarms
-            .set(Alarm::ServingUnwillingly, unwilling && chosen.is_none());
-        if let Some(office) = self.node.office.as_mut() {
-            office.hand_off = false;
-        }
-        if let Some(row) = chosen {
-            self.step(election::Input::HandOff(super::membership::who(row)));
-            self.roll(Input::Abandon);
-        }
-    }
-
-    /// The best live member that may serve and is not behind; a better one than this node, if `better`.
-    pub(crate) fn successor(&self, office: &Office, better: bool) -> Option<Handle> {
-        let settings = self.node.config.settings();
-        let own = (self.node.priority, settings.router_id, &settings.identity);
-        let fit = |peer: &Peer| {
-            let current = peer
-                .registrant
-                .is_some_and(|row| row.given && row.live && row.acked >= Some(office.content));
-            let blocked = office.blocked.is_some_and(|(instance, until, _)| {
-                until > self.now && peer.instance.is_some_and(|known| known.instance == instance)
-            });
-            current && !(better && blocked) && self.creds.grant(&peer.identity).may_serve
-        };
-        self.peers
-            .iter()
-            .filter(|(_, peer)| fit(peer))
-            .filter_map(|(row, peer)| {
-                let claim = peer.claim?;
-                Some((row, (claim.priority, claim.router_id, &peer.identity)))
-            })
-            .filter(|(_, rank)| rank.0 > 0 && (!better || *rank > own))
-            .max_by(|(_, a), (_, b)| a.cmp(b))
-            .map(|(row, _)| row)
-    }
-
-    /// The successor stayed silent for hold: this node resumes, restarts the rollover that the handoff stopped, and
-    /// does not try that instance again for 2 x hold, doubling (section 5.5).
-    pub(crate) fn handoff_failed(&mut self) {
-        let Election::Gcks(Gcks::HandingOff(to)) = self.node.election else {
-            return;
-        };
-        let instance = self
-            .peers
-            .get(Handle::from_number(to.0))
-            .and_then(|peer| peer.instance);
-        let span = self.hold().times(2);
-        let now = self.now;
-        if let (Some(office), Some(known)) = (self.node.office.as_mut(), instance) {
-            let span = match office.blocked {
-                Some((blocked, _, before)) if blocked == known.instance => before.times(2),
-                Some(_) | None => span,
-            };
-            office.blocked = Some((known.instance, now.after(span), span));
-        }
-        self.step(election::Input::HandoffFailed);
-        self.roll(Input::Want(RekeyReason::Operator));
-    }
-
-    /// Whom this node's announcements name as successor.
-    pub(crate) fn handoff_to(&self) -> Option<[u8; 8]> {
-        let legacy = self.node.legacy.as_ref().map(|legacy| legacy.successor);
-        match self.node.election {
-            Election::Gcks(Gcks::HandingOff(to)) => {
-                let peer = self.peers.get(Handle::from_number(to.0))?;
-                peer.instance.map(|known| known.instance)
-            }
-            Election::Member(_) => legacy,
-            Election::Left | Election::Initial { .. } | Election::Gcks(_) => None,
-        }
-    }
-
-    /// What a registrant may be given now, see [`Purpose`]; `None` if nothing (section 7, *who is given the state*).
-    pub(crate) fn gift(&self, row: Handle) -> Option<Purpose> {
-        let office = self.node.office.as_ref()?;
-        let peer = self.peers.get(row)?;
-        let registrant = peer.registrant?;
-        if registrant.merging {
-            let after = office
-                .merge
-                .as_ref()
-                .map_or(office.last_made, |merge| merge.after);
-            return Some(if registrant.shows.active {
-                Purpose::Whole
-            } else {
-                Purpose::Merge { after }
-            });
-        }
-        // Continuing: it has not rebooted since that key was made.
-        if registrant.shows.active {
-            return Some(Purpose::Whole);
-        }
-        let settled = office.rollover.is_settled() && office.rollover.phase() != Phase::Evicting;
-        if office.merging.is_some() || !settled || registrant.shows.conflict {
-            return None;
-        }
-        let same = peer
-            .instance
-            .is_some_and(|known| peer.holder == Some(known.instance));
-        if same || self.node.config.settings().reboot_exempt {
-            return Some(Purpose::Whole);
-        }
-        let known = peer.earlier.max(office.floor);
-        let mut keys = self
-            .keys
-            .rows()
-            .filter(|key| key.lives() && key.state != KeyState::Retiring)
-            .peekable();
-        let any = keys.peek().is_some();
-        (any && keys.all(|key| key.made > known)).then_some(Purpose::Whole)
     }
 
     pub(crate) fn is_changing_sa(&self) -> bool {

@@ -1,7 +1,7 @@
 //! The registrants of an office: who may be given the state, who counts as live, and their requests (PROTOCOL.md
 //! section 7).
 
-use super::{Office, merge::MergeAsGreater, rollover::Input};
+use super::{Office, merge::MergeAsGreater, rollover::Input, state::Purpose};
 use crate::{
     announcement::Heard,
     command::RekeyReason,
@@ -12,7 +12,9 @@ use crate::{
     peer::{OwedReply, Peer, Registrant, ReplyKind, Shows},
     storage::Handle,
     time::{Duration, Instant},
-    wire::{ElectionState, ExchangeType, NodeState, Payloads, message::Contents, notify::KeysInUse},
+    wire::{
+        ElectionState, ExchangeType, KeyState, NodeState, Payloads, message::Contents, notify::KeysInUse,
+    },
 };
 
 /// A repeated request is answered at most once in this time (section 4).
@@ -29,8 +31,8 @@ impl Core<'_> {
     ) {
         let shows = self.judge_keys(keys);
         let now = self.now;
-        let merging = state.state == NodeState::Gcks;
         let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
+        let merging = (state.state == NodeState::Gcks).then_some(last_made);
         if let Some(peer) = self.peers.get_mut(row) {
             // Whatever was sent under this office's Rekey SA counts as given to the earlier instance, received or not.
             if peer.holder.is_some_and(|holder| holder != instance) {
@@ -48,7 +50,7 @@ impl Core<'_> {
                 shows,
             });
         }
-        if merging {
+        if merging.is_some() {
             self.merge_begins();
         }
         self.want_for(row);
@@ -57,9 +59,7 @@ impl Core<'_> {
     /// A rollover starts for those that wait; one serves all (section 7).
     fn want_for(&mut self, row: Handle) {
         self.node.stirred = true;
-        let waits = self
-            .gift(row)
-            .is_none_or(|gift| gift != super::state::Purpose::Whole);
+        let waits = self.gift(row).is_none_or(|gift| gift != Purpose::Whole);
         let settled = self
             .node
             .office
@@ -80,7 +80,8 @@ impl Core<'_> {
             match known {
                 Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
                     shows.active |= key.was_active;
-                    shows.pending |= key.state == crate::wire::KeyState::Pending;
+                    shows.current |= key.state == KeyState::Active;
+                    shows.pending |= key.state == KeyState::Pending;
                 }
                 Some(_) => shows.conflict = true,
                 None => {
@@ -98,9 +99,45 @@ impl Core<'_> {
         shows
     }
 
+    /// What a registrant may be given now, see [`Purpose`]; `None` if nothing (section 7, *who is given the state*).
+    pub(crate) fn gift(&self, row: Handle) -> Option<Purpose> {
+        let office = self.node.office.as_ref()?;
+        let peer = self.peers.get(row)?;
+        let registrant = peer.registrant?;
+        if let Some(after) = registrant.merging {
+            return Some(if registrant.shows.current {
+                Purpose::Whole
+            } else {
+                Purpose::Merge { after }
+            });
+        }
+        // Continuing: it has not rebooted since that key was made.
+        if registrant.shows.active {
+            return Some(Purpose::Whole);
+        }
+        let settled = office.rollover.is_settled();
+        if office.merging.is_some() || !settled || registrant.shows.conflict {
+            return None;
+        }
+        let same = peer
+            .instance
+            .is_some_and(|known| peer.holder == Some(known.instance));
+        if same || self.node.config.settings().reboot_exempt {
+            return Some(Purpose::Whole);
+        }
+        let known = peer.earlier.max(office.floor);
+        let mut keys = self
+            .keys
+            .rows()
+            .filter(|key| key.lives() && key.state != KeyState::Retiring)
+            .peekable();
+        let any = keys.peek().is_some();
+        (any && keys.all(|key| key.made > known)).then_some(Purpose::Whole)
+    }
+
     /// The answer to a registration was sealed; `given`: with the whole state.
     pub(crate) fn state_sent(&mut self, row: Handle, given: bool) {
-        let whole = given && self.gift(row) == Some(super::state::Purpose::Whole);
+        let whole = given && self.gift(row) == Some(Purpose::Whole);
         let now = self.now;
         let Some(peer) = self.peers.get_mut(row) else {
             return;
@@ -121,7 +158,7 @@ impl Core<'_> {
             registrant.has_next_sa = false;
             peer.heard = Some(now);
         }
-        registrant.merging = false;
+        registrant.merging = None;
         peer.holder = instance;
         peer.joined = true;
         self.node.stirred = true;
@@ -236,12 +273,11 @@ impl Core<'_> {
             ReplyKind::Informational => {
                 if contents.deletes_ike_sa {
                     self.peer_left(row);
-                } else if let Some(request) = contents.rekey_request {
-                    if self.node.office.is_some() {
-                        let reason =
-                            RekeyReason::from_code(request.reason.0).unwrap_or(RekeyReason::Operator);
-                        self.roll(Input::Want(reason));
-                    }
+                } else if let Some(request) = contents.rekey_request
+                    && self.node.office.is_some()
+                {
+                    let reason = RekeyReason::from_code(request.reason.0).unwrap_or(RekeyReason::Operator);
+                    self.roll(Input::Want(reason));
                 }
                 Ok(())
             }
@@ -275,7 +311,7 @@ impl Core<'_> {
             .office
             .as_mut()
             .and_then(|office| office.merge.as_mut())
-            .filter(|_| merging)
+            .filter(|_| merging.is_some())
         {
             merge.until = now.after(hold.times(2));
         }
@@ -337,12 +373,12 @@ impl Core<'_> {
 
     /// A push to `row` was not answered in all its time.
     pub(crate) fn push_failed(&mut self, row: Handle) {
-        if let Some(peer) = self.peers.get_mut(row) {
-            if let Some(registrant) = peer.registrant.as_mut().filter(|row| row.silent) {
-                registrant.live = false;
-                peer.joined = false;
-                self.node.stirred = true;
-            }
+        if let Some(peer) = self.peers.get_mut(row)
+            && let Some(registrant) = peer.registrant.as_mut().filter(|row| row.silent)
+        {
+            registrant.live = false;
+            peer.joined = false;
+            self.node.stirred = true;
         }
     }
 
@@ -426,9 +462,9 @@ impl Core<'_> {
         let now = self.now;
         let hold = self.hold();
         if let Some(office) = self.node.office.as_mut() {
-            let after = office.last_made;
-            let merge = office.merge.get_or_insert(MergeAsGreater { after, until: now });
-            merge.until = now.after(hold.times(2));
+            office.merge = Some(MergeAsGreater {
+                until: now.after(hold.times(2)),
+            });
         }
     }
 }
