@@ -123,9 +123,10 @@ fn every_reachable_state_of_the_election_keeps_its_rules() {
                 && matches!(
                     input,
                     Input::Hint | Input::WaitOver(_) | Input::ValidateOver(_) | Input::Heir(_)
-                ) {
-                    assert_eq!(next, state, "{input:?}");
-                }
+                )
+            {
+                assert_eq!(next, state, "{input:?}");
+            }
             // A keyed member never becomes Initial but by a pause, or because its new GCKS lets it wait.
             if state.role() == Role::Member && next.role() == Role::Initial {
                 assert!(
