@@ -268,6 +268,11 @@ impl Core<'_> {
             }
             ReplyKind::Registration | ReplyKind::Informational => None,
         };
+        // A node without office has no state to give, and must not be taken for one that has.
+        let registered = self.peers.get(row).is_some_and(|peer| peer.registrant.is_some());
+        if kind == ReplyKind::Registration && !registered {
+            return Err(DropReason::Unexpected);
+        }
         // From here on it is taken: the IKE SA's Message IDs decide before generations do (section 7).
         let (spi_i, spi_r) = {
             let sa = self
