@@ -124,7 +124,13 @@ impl Core<'_> {
         let auth_key = term_key.as_ref().map(SigningKey::public);
         let now = self.now;
         let heir = self.node.sas.current.is_some();
-        if heir {
+        let own_instance = self.node.instance;
+        let handed_over = self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|membership| membership.handoff == Some(own_instance));
+        if heir && !handed_over {
             crate::counters::bump(&mut self.node.counters.failovers);
         }
         self.node.membership = None;
