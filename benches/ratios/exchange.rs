@@ -96,11 +96,14 @@ pub(crate) fn newcomer(group: &Group, n: u16, seed: u64) -> Result<Router, Strin
     Ok(member)
 }
 
-/// The member says that it leaves, so that its place at the GCKS is free for the next one.
+/// The member says by D that it leaves, so that its places at the GCKS are free for the next one. Its announcements of
+/// leaving are kept from the GCKS: they end the IKE SA, and then nothing tells that its handshake can be forgotten.
 fn part(member: &mut Router, gcks: &mut Router) -> Result<(), String> {
     let left = member.engine.handle_command(member.now, Command::Leave);
     left.map_err(|error| format!("leave: {error:?}"))?;
-    for mut sent in member.drain() {
+    let mut goodbyes = member.drain();
+    goodbyes.retain(|sent| sent.kind == MessageKind::Informational);
+    for mut sent in goodbyes {
         gcks.handle(member.address, sent.to, &mut sent.octets);
     }
     gcks.drain();
