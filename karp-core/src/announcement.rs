@@ -153,16 +153,19 @@ impl Core<'_> {
         Some(len)
     }
 
-    /// For 2 x hold after its Rekey SA changed a node shows the former one as well (section 5.1), and for as long as it
-    /// still announces whom it handed over to.
+    /// The Rekey SA of the second MAC. For 2 x hold after its Rekey SA changed a node shows the former one as well
+    /// (section 5.1), and for as long as it still announces whom it handed over to. A GCKS that distributes its next
+    /// Rekey SA shows that, for those who were given it alone.
     fn former_for_macs(&self) -> Option<&crate::node::RekeySa> {
         let recent = self.now < self.node.sas.changed.after(self.hold().times(2));
         // A node without current Rekey SA was paused or left: it never seals under a former one again.
-        if self.node.sas.current.is_some() && (recent || self.node.legacy.is_some()) {
-            self.node.sas.former()
-        } else {
-            None
-        }
+        self.node.sas.current.as_ref()?;
+        let former = self
+            .node
+            .sas
+            .former()
+            .filter(|_| recent || self.node.legacy.is_some());
+        self.node.sas.next.as_ref().or(former)
     }
 
     /// Section 5.1 in full; changes nothing.
@@ -194,7 +197,9 @@ impl Core<'_> {
             if !verify_group_mac(&sa.keys.gsk_h, &[&ip, &port, covered], &mac.value.mac) {
                 return Err(DropReason::BadSeal);
             }
-            under = under.or(Some(mac.value.spi));
+            if under.is_none() || self.node.sas.current_spi() == Some(mac.value.spi) {
+                under = Some(mac.value.spi);
+            }
         }
         let row = self.peers.find(|peer| peer.identity == identity);
         let heard = Heard {

@@ -7,7 +7,7 @@ use crate::{
     algorithm::{RoutingAlgorithm, RoutingProtocol},
     config::ManualKey,
     crypto::{Fingerprint, RoutingKey, fingerprint},
-    group::TrafficKey,
+    group::{TrafficKey, manual_bit},
     node::{ManualStage, Node},
     storage::{KeySlot, iter},
     time::Instant,
@@ -97,19 +97,16 @@ impl<'a> KeyTable<'a> {
         iter(self.keys).map(|(_, key)| key).filter(|key| key.lives())
     }
 
-    /// Manual keys that are still rows. The last of RFC 7210's rules: an expired row is none.
+    /// Manual keys that are still rows: all but those that a traffic key has replaced for good.
     fn manual(self, now: Instant) -> impl Iterator<Item = &'a ManualKey> {
         let gone = match self.node.manual {
             ManualStage::Sending | ManualStage::Accepting => false,
             ManualStage::Ending(at) => at <= now,
             ManualStage::Dropped => true,
         };
-        self.node
-            .config
-            .settings()
-            .manual_keys
-            .iter()
-            .filter(move |_| !gone)
+        let keys = self.node.config.settings().manual_keys.iter().enumerate();
+        keys.filter(move |(at, _)| !gone || self.node.succeeded & manual_bit(*at) == 0)
+            .map(|(_, key)| key)
     }
 
     /// The key to send a packet of `protocol` with (RFC 7210 section 3): the Active traffic key; without one the last
@@ -157,7 +154,9 @@ impl<'a> KeyTable<'a> {
     }
 
     fn manual_row(self, key: &'a ManualKey) -> Row<'a> {
-        let sending = self.traffic().all(|traffic| traffic.activation == 0);
+        let keyed =
+            |traffic: &TrafficKey| traffic.activation > 0 && algorithm(traffic, key.protocol).is_some();
+        let sending = !self.traffic().any(keyed);
         let first = self
             .node
             .config

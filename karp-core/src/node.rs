@@ -253,6 +253,8 @@ pub(crate) struct Node {
     /// Key ids that some peer may still know another key under, the oldest first.
     pub(crate) resting_ids: heapless::Deque<(u16, Instant), 64>,
     pub(crate) manual: ManualStage,
+    /// The manual keys, by position in the configuration, whose protocol a traffic key has taken over.
+    pub(crate) succeeded: u8,
     /// Traffic keys that became Active at this node.
     pub(crate) activations: u32,
     /// DTD as the GCKS last told it.
@@ -264,6 +266,8 @@ pub(crate) struct Node {
     pub(crate) wanted: heapless::Deque<(u16, u16), 4>,
     /// Tries of joining candidates so far: every second one takes a random one.
     pub(crate) join_tries: u32,
+    /// Replies to IKE_SA_INIT taken so far: each has a range of IVs of its own.
+    pub(crate) replies: u32,
     /// When an announcement was last triggered by an Initial node.
     pub(crate) triggered: Option<Instant>,
     /// Announcements of leaving, and the D for the GCKS, that are still to be sent.

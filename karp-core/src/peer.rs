@@ -35,7 +35,8 @@ pub(crate) struct Registrant {
     /// Since when it has been silent for hold, so that the state was sent to it.
     pub(crate) silent: bool,
     /// It is an office that merges into this one (section 5.5).
-    pub(crate) merging: bool,
+    /// Keys up to this number were made before its merge: newer ones alone are given to it.
+    pub(crate) merging: Option<u32>,
     /// Its last request or registration.
     pub(crate) asked: Instant,
     /// What KEYS_IN_USE of its last request showed.
@@ -47,6 +48,8 @@ pub(crate) struct Registrant {
 pub(crate) struct Shows {
     /// A key that is or was Active here: the registrant is continuing.
     pub(crate) active: bool,
+    /// The key that is Active here now: only that makes another office continuing (section 5.5).
+    pub(crate) current: bool,
     /// A key whose id is another key's here.
     pub(crate) conflict: bool,
     /// The Pending key: at a merge, the whole half of that office holds it.

@@ -248,7 +248,9 @@ impl Election {
 
 /// any --(leave)--> Left.
 fn leave(from: Election, sink: &mut Sink) -> Election {
-    stop_timers(sink);
+    if from != Election::Left {
+        stop_timers(sink);
+    }
     match from {
         Election::Left => {}
         Election::Initial { .. } => sink.add(Effect::StopSeeking),

@@ -77,6 +77,7 @@ impl Core<'_> {
                 }
                 self.evict(identity)
             }
+            Command::Migrate | Command::HandOff if !joined => Err(CommandError::NotJoined),
             Command::Migrate => {
                 if self.node.config.settings().manual_keys.is_empty() {
                     return Err(CommandError::NothingToMigrate);

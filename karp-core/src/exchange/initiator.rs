@@ -4,7 +4,9 @@ use core::net::SocketAddr;
 
 use super::{
     Handshake, IkeSa,
-    attempt::{AUTH_LIFE, AUTH_LIFE_UNDER_ATTACK, AttemptStage, MAX_REDIRECTS},
+    attempt::{
+        AUTH_LIFE, AUTH_LIFE_UNDER_ATTACK, Attempt, AttemptStage, MAX_ATTEMPTS, MAX_FIRST, MAX_REDIRECTS,
+    },
     auth::Covered,
     sa::wire_fault,
 };
@@ -105,9 +107,12 @@ impl Core<'_> {
             .map_err(|_| DropReason::BadKeyMaterial)?;
         let keys = IkeKeys::derive(&shared, &attempt.nonce, nonce_r, &header.spi_i, &header.spi_r);
         let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
+        // Two replies can lead to the same keys: an attacker may alter octets of the genuine one that no key depends on.
+        // So that no IV occurs twice, each reply counts in a range of its own (section 3).
+        let first_iv = u64::from(self.node.replies).wrapping_shl(32);
         let stage = AttemptStage::Auth {
             spi_r: header.spi_r,
-            sa: IkeSa::new(keys, header.spi_i, header.spi_r, true),
+            sa: IkeSa::new(keys, header.spi_i, header.spi_r, true, first_iv),
             sk_pi,
             sk_pr,
             response,
@@ -126,6 +131,7 @@ impl Core<'_> {
             AUTH_LIFE
         };
         let now = self.now;
+        self.node.replies = self.node.replies.wrapping_add(1);
         if let Some(attempt) = self.attempt_mut(row) {
             attempt.stage = stage;
             attempt.sent = 0;
@@ -186,29 +192,40 @@ impl Core<'_> {
     }
 
     /// A response to GSA_AUTH.
-    pub(crate) fn handle_auth_response(
-        &mut self,
-        from: SocketAddr,
-        octets: &mut [u8],
-    ) -> Result<(), DropReason> {
+    pub(crate) fn handle_auth_response(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
         let header = Header::parse(octets).map_err(wire_fault)?;
         if header.message_id != 1 {
             return Err(DropReason::OutOfWindow);
         }
-        let row = self
+        let belongs = |attempt: &Attempt| match &attempt.stage {
+            AttemptStage::Init => false,
+            AttemptStage::Auth { spi_r, request, .. } => *spi_r == header.spi_r && !request.is_empty(),
+        };
+        let family = self
             .family(header.spi_i, from)
-            .find(|(_, attempt)| match &attempt.stage {
-                AttemptStage::Init => false,
-                AttemptStage::Auth { spi_r, request, .. } => *spi_r == header.spi_r && !request.is_empty(),
-            })
-            .map(|(row, _)| row)
-            .ok_or(DropReason::UnknownSpi)?;
+            .filter(|(_, attempt)| belongs(attempt));
+        let rows: heapless::Vec<Handle, MAX_ATTEMPTS> = family.map(|(row, _)| row).collect();
         let len = count(octets);
-        let answer = self.verify_auth_response(row, octets)?;
-        if let Some(attempt) = self.attempt_mut(row) {
-            attempt.octets = attempt.octets.saturating_add(len);
+        let mut verdict = Err(DropReason::UnknownSpi);
+        // Whoever answered IKE_SA_INIT first may have used the SPI, or even the keys, of the genuine answer: every
+        // attempt that the message can belong to is asked, and the first that authenticates wins.
+        for row in rows {
+            let mut copy: heapless::Vec<u8, MAX_FIRST> =
+                heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
+            verdict = match self.verify_auth_response(row, &mut copy) {
+                Ok(answer) => {
+                    if let Some(attempt) = self.attempt_mut(row) {
+                        attempt.octets = attempt.octets.saturating_add(len);
+                    }
+                    self.commit_answer(row, answer)
+                }
+                Err(reason) => Err(reason),
+            };
+            if verdict.is_ok() {
+                break;
+            }
         }
-        self.commit_answer(row, answer)
+        verdict
     }
 
     fn verify_auth_response(&self, row: Handle, octets: &mut [u8]) -> Result<Answer, DropReason> {

@@ -95,7 +95,7 @@ impl Core<'_> {
             &half_open.spi_r,
         );
         let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
-        let sa = IkeSa::new(keys, half_open.spi_i, half_open.spi_r, false);
+        let sa = IkeSa::new(keys, half_open.spi_i, half_open.spi_r, false, 0);
         half_open.stage = HalfOpenStage::Keyed { sa, sk_pi, sk_pr };
         Ok(())
     }

@@ -55,7 +55,9 @@ pub(crate) fn wire_fault(error: wire::Error) -> DropReason {
 impl IkeSa {
     /// The IKE SA from the keys of an exchange. GSA_AUTH has Message ID 1, so the initiator goes on with 2 and the
     /// GCKS's own requests begin at 0 (section 4).
-    pub(crate) fn new(keys: IkeKeys, spi_i: [u8; 8], spi_r: [u8; 8], initiator: bool) -> Self {
+    ///
+    /// `first_iv` is where this end begins to count its IVs.
+    pub(crate) fn new(keys: IkeKeys, spi_i: [u8; 8], spi_r: [u8; 8], initiator: bool, first_iv: u64) -> Self {
         let wrap = key_wrap_key(&keys.sk_d);
         let (out, into) = if initiator {
             (keys.sk_ei, keys.sk_er)
@@ -66,7 +68,7 @@ impl IkeSa {
             spi_i,
             spi_r,
             initiator,
-            seal: SealKey::new(out),
+            seal: SealKey::starting_at(out, first_iv),
             open: OpenKey::new(&into),
             wrap: if initiator {
                 KeyWrap::Unwraps(wrap)

@@ -8,7 +8,7 @@ use crate::{
     node::{Core, ManualStage},
     storage::Handle,
     time::{Duration, Instant},
-    wire::KeyState,
+    wire::{KeyState, ProtocolList, numbers},
 };
 
 /// How far a key has come in its life; it only moves forward.
@@ -18,6 +18,14 @@ const fn age(state: KeyState) -> u8 {
         KeyState::Active => 1,
         KeyState::Retiring => 2,
     }
+}
+
+/// The bit of the manual key at this position of the configuration.
+pub(crate) fn manual_bit(at: usize) -> u8 {
+    u32::try_from(at)
+        .ok()
+        .and_then(|at| 1_u8.checked_shl(at))
+        .unwrap_or(0)
 }
 
 impl Core<'_> {
@@ -131,7 +139,12 @@ impl Core<'_> {
                 other.state = KeyState::Retiring;
             }
             self.node.activations = self.node.activations.saturating_add(1);
-            self.manual_after_activation();
+            let protocols = self
+                .keys
+                .get(row)
+                .map(|key| key.protocols.clone())
+                .unwrap_or_default();
+            self.manual_after_activation(&protocols);
             self.node.alarms.set(Alarm::KeyExpired, false);
         }
         let activations = self.node.activations;
@@ -150,9 +163,19 @@ impl Core<'_> {
 
     /// Section 7: a manual key retires with the first traffic key that becomes Active and is dropped DTD after the
     /// second activation that the node sees.
-    fn manual_after_activation(&mut self) {
-        if self.node.config.settings().manual_keys.is_empty() {
+    fn manual_after_activation(&mut self, protocols: &ProtocolList) {
+        let manual = &self.node.config.settings().manual_keys;
+        if manual.is_empty() {
             return;
+        }
+        // A manual key of a protocol that no traffic key keys has no successor: it is never touched.
+        for (at, key) in manual.iter().enumerate() {
+            if protocols
+                .algorithm_of(numbers::RoutingProtocol(key.protocol.code()))
+                .is_some()
+            {
+                self.node.succeeded |= manual_bit(at);
+            }
         }
         self.node.manual = match self.node.manual {
             ManualStage::Sending => ManualStage::Accepting,

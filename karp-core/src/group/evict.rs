@@ -61,7 +61,6 @@ impl Core<'_> {
             .collect();
         for row in out {
             self.peer_left(row);
-            self.forget_peer(row);
         }
     }
 

@@ -17,6 +17,7 @@ use crate::{
     identity::Identity,
     io::Timer,
     node::Core,
+    peer::Registrant,
     storage::Handle,
     time::{Duration, Instant},
     wire::{ElectionState, KeyState, NodeState},
@@ -24,8 +25,6 @@ use crate::{
 
 /// W's part: it lasts 2 x hold after the last request of a lesser office.
 pub(crate) struct MergeAsGreater {
-    /// Keys up to this number were made before the merge; newer ones alone are given to the lesser office.
-    pub(crate) after: u32,
     pub(crate) until: Instant,
 }
 
@@ -115,17 +114,14 @@ impl Core<'_> {
         heard && office.merge.is_none()
     }
 
-    /// W waits for L to show the key that is being distributed.
-    pub(crate) fn distributes_for_merge(&self, office: &Office) -> bool {
-        let Some(merge) = office.merge.as_ref() else {
-            return false;
-        };
+    /// W waits for L to show the key that is being distributed, if it was made for L.
+    pub(crate) fn distributes_to(&self, office: &Office, after: u32) -> bool {
         let pending = self
             .keys
             .rows()
             .find(|key| key.lives() && key.state == KeyState::Pending);
         matches!(office.rollover.phase(), Phase::Distributing { .. })
-            && pending.is_some_and(|key| key.made > merge.after)
+            && pending.is_some_and(|key| key.made > after)
     }
 
     /// This office has registered with another one.
@@ -176,13 +172,14 @@ impl Core<'_> {
             self.apply_whole(from, state);
             return;
         }
-        for tek in state.teks {
+        // One that is Active already comes first: what is Pending beside it is newer.
+        let mut teks = state.teks;
+        teks.sort_unstable_by_key(|tek| tek.policy.state != KeyState::Active);
+        for tek in teks {
             let Some(secret) = tek.key else { continue };
             let known = self.keys.find(|key| key.lives() && key.id == tek.policy.id);
-            let same = known
-                .and_then(|row| self.keys.get(row))
-                .is_some_and(|key| ct_eq(key.tek.expose(), secret.expose()));
-            if !same {
+            let known = known.and_then(|row| self.keys.get(row));
+            if !known.is_some_and(|key| ct_eq(key.tek.expose(), secret.expose())) {
                 self.adopt(tek.policy.id, secret, tek.policy.lifetime_s, tek.policy.protocols);
             }
             if tek.policy.state == KeyState::Active {
@@ -278,7 +275,7 @@ impl Core<'_> {
             for peer in self
                 .peers
                 .rows_mut()
-                .filter(|peer| peer.registrant.is_some_and(|row| row.merging))
+                .filter(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()))
             {
                 peer.registrant = None;
                 peer.sa = None;
@@ -297,15 +294,10 @@ impl Core<'_> {
 
     /// A merge needs a key made since it began, unless the lesser office is continuing.
     fn wants_merge_rollover(&self, office: &Office) -> bool {
-        let Some(merge) = office.merge.as_ref() else {
-            return false;
+        let waiting = |row: Registrant| {
+            row.merging.is_some_and(|after| office.last_made <= after) && !row.shows.current
         };
-        let waiting = self.peers.rows().any(|peer| {
-            peer.registrant
-                .is_some_and(|row| row.merging && !row.shows.active)
-        });
-        waiting
-            && office.last_made <= merge.after
+        self.peers.rows().filter_map(|peer| peer.registrant).any(waiting)
             && office.rollover.phase() == Phase::Steady
             && !office.rollover.is_wanted()
     }

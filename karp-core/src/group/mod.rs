@@ -15,6 +15,7 @@ mod state;
 mod succession;
 mod update;
 
+pub(crate) use apply::manual_bit;
 pub use key::TrafficKey;
 pub(crate) use membership::{Legacy, Membership};
 pub(crate) use office::Office;

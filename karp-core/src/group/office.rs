@@ -261,10 +261,11 @@ impl Core<'_> {
         let mut acknowledged = Some(u32::MAX);
         let mut sa_acknowledged = confirmed;
         for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {
-            if registrant.merging {
+            if let Some(after) = registrant.merging {
                 // Section 5.5: that the lesser office shows the key is its half's acknowledgement.
-                let merged = registrant.shows.pending || registrant.shows.active;
-                if self.distributes_for_merge(office) && !merged {
+                if self.distributes_to(office, after)
+                    && !(registrant.shows.pending || registrant.shows.current)
+                {
                     acknowledged = None;
                 }
             } else if registrant.live {

@@ -31,8 +31,8 @@ impl Core<'_> {
     ) {
         let shows = self.judge_keys(keys);
         let now = self.now;
-        let merging = state.state == NodeState::Gcks;
         let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
+        let merging = (state.state == NodeState::Gcks).then_some(last_made);
         if let Some(peer) = self.peers.get_mut(row) {
             // Whatever was sent under this office's Rekey SA counts as given to the earlier instance, received or not.
             if peer.holder.is_some_and(|holder| holder != instance) {
@@ -50,7 +50,7 @@ impl Core<'_> {
                 shows,
             });
         }
-        if merging {
+        if merging.is_some() {
             self.merge_begins();
         }
         self.want_for(row);
@@ -80,6 +80,7 @@ impl Core<'_> {
             match known {
                 Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
                     shows.active |= key.was_active;
+                    shows.current |= key.state == KeyState::Active;
                     shows.pending |= key.state == KeyState::Pending;
                 }
                 Some(_) => shows.conflict = true,
@@ -103,12 +104,8 @@ impl Core<'_> {
         let office = self.node.office.as_ref()?;
         let peer = self.peers.get(row)?;
         let registrant = peer.registrant?;
-        if registrant.merging {
-            let after = office
-                .merge
-                .as_ref()
-                .map_or(office.last_made, |merge| merge.after);
-            return Some(if registrant.shows.active {
+        if let Some(after) = registrant.merging {
+            return Some(if registrant.shows.current {
                 Purpose::Whole
             } else {
                 Purpose::Merge { after }
@@ -161,7 +158,7 @@ impl Core<'_> {
             registrant.has_next_sa = false;
             peer.heard = Some(now);
         }
-        registrant.merging = false;
+        registrant.merging = None;
         peer.holder = instance;
         peer.joined = true;
         self.node.stirred = true;
@@ -314,7 +311,7 @@ impl Core<'_> {
             .office
             .as_mut()
             .and_then(|office| office.merge.as_mut())
-            .filter(|_| merging)
+            .filter(|_| merging.is_some())
         {
             merge.until = now.after(hold.times(2));
         }
@@ -465,9 +462,9 @@ impl Core<'_> {
         let now = self.now;
         let hold = self.hold();
         if let Some(office) = self.node.office.as_mut() {
-            let after = office.last_made;
-            let merge = office.merge.get_or_insert(MergeAsGreater { after, until: now });
-            merge.until = now.after(hold.times(2));
+            office.merge = Some(MergeAsGreater {
+                until: now.after(hold.times(2)),
+            });
         }
     }
 }
