@@ -257,7 +257,8 @@ impl Core<'_> {
         let office = self.node.office.as_ref()?;
         let now = self.now;
         let confirmed = self.node.installs.is_confirmed();
-        let waits_for_unregistered = self.peers.rows().any(|peer| self.counts_for_heir(office, peer));
+        let waits_for_unregistered =
+            office.heir && self.peers.rows().any(|peer| self.counts_for_heir(office, peer));
         let mut acknowledged = Some(u32::MAX);
         let mut sa_acknowledged = confirmed;
         for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {

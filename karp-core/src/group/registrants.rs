@@ -450,6 +450,9 @@ impl Core<'_> {
     }
 
     pub(crate) fn next_heir_deadline(&self, office: &Office) -> Option<Instant> {
+        if !office.heir {
+            return None;
+        }
         let deadlines = self
             .peers
             .rows()
