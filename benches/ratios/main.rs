@@ -50,7 +50,7 @@ fn main() -> ExitCode {
     } else {
         Rounds {
             exchanges: 3000,
-            rollovers: (1500, 40),
+            rollovers: (1500, 60),
             parses: 400,
         }
     };
