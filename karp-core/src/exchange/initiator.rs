@@ -172,15 +172,14 @@ impl Core<'_> {
         self.rng.fill_bytes(&mut nonce);
         let secret = DhSecret::generate(self.rng);
         let now = self.now;
-        if let Some(attempt) = self.attempt_mut(root).filter(|attempt| !attempt.renewed) {
-            if let AttemptStage::Init = attempt.stage {
+        if let Some(attempt) = self.attempt_mut(root).filter(|attempt| !attempt.renewed)
+            && let AttemptStage::Init = attempt.stage {
                 attempt.renewed = true;
                 (attempt.spi_i, attempt.nonce, attempt.secret) = (spi_i, nonce, secret);
                 attempt.sent = 0;
                 // The attempt with the cookie goes first.
                 attempt.next = Some(now.after(COOKIE_LEAD));
             }
-        }
         Ok(())
     }
 

@@ -29,11 +29,10 @@ impl Core<'_> {
             return Err(CommandError::UnknownIdentity);
         }
         // An office that was on its way to the evicted router stays here.
-        if let Election::Gcks(Gcks::HandingOff(to)) = self.node.election {
-            if known == Some(Handle::from_number(to.0)) {
+        if let Election::Gcks(Gcks::HandingOff(to)) = self.node.election
+            && known == Some(Handle::from_number(to.0)) {
                 self.step(election::Input::HandoffFailed);
             }
-        }
         self.note_evicted(&EvictedList::from_iter([digest(identity)]));
         self.change_everything();
         crate::counters::bump(&mut self.node.counters.evictions);
