@@ -281,8 +281,6 @@ pub(crate) struct Node {
     pub(crate) join_tries: u32,
     /// Until then a GCKS that proved itself has no room for this node.
     pub(crate) full: Option<Instant>,
-    /// The Rekey SA that came with an eviction, until its first Active key comes alone.
-    pub(crate) purge_under: Option<[u8; 16]>,
     /// Replies to IKE_SA_INIT taken so far: each has a range of IVs of its own.
     pub(crate) replies: u32,
     /// When an announcement was last triggered by an Initial node.

@@ -412,8 +412,7 @@ impl Core<'_> {
         self.node.full = None;
         // Section 4: the first that authenticates wins and the others end.
         self.end_attempts();
-        let evictions = self.note_evicted(&evicted);
-        self.after_evictions(evictions, state.as_ref());
+        self.note_evicted(&evicted);
         self.registered(peer, instance.instance, attempt.purpose, state);
         Ok(())
     }

@@ -39,10 +39,8 @@ impl Core<'_> {
         Ok(())
     }
 
-    /// Remembers evicted identities for a Rekey SA lifetime, eight at most, and refuses them in any role. Says whether
-    /// there were any that were not known.
-    pub(crate) fn note_evicted(&mut self, list: &EvictedList) -> bool {
-        let mut news = false;
+    /// Remembers evicted identities for a Rekey SA lifetime, eight at most, and refuses them in any role.
+    pub(crate) fn note_evicted(&mut self, list: &EvictedList) {
         let until = self.now.after(self.node.config.settings().rekey_sa_lifetime);
         let now = self.now;
         let own = digest(self.own_identity());
@@ -52,7 +50,6 @@ impl Core<'_> {
                 known.until = known.until.max(until);
                 continue;
             }
-            news = true;
             if self.node.evicted.is_full() {
                 self.node.evicted.remove(0);
             }
@@ -71,14 +68,6 @@ impl Core<'_> {
         for row in out {
             self.peer_left(row);
         }
-        news
-    }
-
-    /// A greater office put somebody out: this half does the same before it takes a key from there (section 5.5,
-    /// merge, step 2), or who was put out would read it under the present Rekey SA.
-    pub(crate) fn follow_eviction(&mut self) {
-        self.renew_rekey_sa();
-        self.node.sas.forget_formers();
     }
 
     /// A new Rekey SA and a new Pending key, to each remaining member by unicast; GSA_REKEY under the new one follows

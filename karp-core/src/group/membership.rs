@@ -469,8 +469,7 @@ impl Core<'_> {
         state: Option<CheckedState>,
     ) {
         let now = self.now;
-        let evictions = self.note_evicted(evicted);
-        self.after_evictions(evictions, state.as_ref());
+        self.note_evicted(evicted);
         if let Some(membership) = self
             .node
             .membership
@@ -489,18 +488,6 @@ impl Core<'_> {
                 self.step(Input::Keyed(who(from)));
             }
         }
-    }
-
-    /// Somebody was put out whom this node did not know of.
-    pub(crate) fn after_evictions(&mut self, any: bool, state: Option<&CheckedState>) {
-        if !any {
-            return;
-        }
-        if self.node.office.is_some() {
-            return self.follow_eviction();
-        }
-        // Section 7: when the key comes that was made for it, all older ones go without overlap.
-        self.node.purge_under = state.and_then(|state| state.rekey_sa.as_ref()).map(|sa| sa.spi);
     }
 
     /// What time does to a membership.

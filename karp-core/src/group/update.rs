@@ -10,7 +10,7 @@ use crate::{
     node::Core,
     time::Duration,
     wire::{
-        ExchangeType, Flags, Header, KeyState, MAX_DATAGRAM,
+        ExchangeType, Flags, Header, MAX_DATAGRAM,
         auth::{SIGNATURE_LEN, write_signature},
         sk,
     },
@@ -193,13 +193,6 @@ impl Core<'_> {
             current.applied = generation;
         }
         self.apply_keys(&state, Some(spi), true);
-        let alone = matches!(state.teks.as_slice(), [tek] if tek.policy.state == KeyState::Active);
-        if alone && self.node.purge_under == Some(spi) {
-            // The end of an eviction: who was put out knows everything older.
-            self.node.purge_under = None;
-            self.end_all_but_active();
-            self.node.sas.forget_formers();
-        }
         match state.rekey_sa.take() {
             // The update that carries the next Rekey SA does not count under it (section 7).
             Some(new) => {
