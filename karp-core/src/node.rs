@@ -262,6 +262,8 @@ pub(crate) struct Node {
     pub(crate) office: Option<Office>,
     pub(crate) legacy: Option<Legacy>,
     pub(crate) evicted: heapless::Vec<EvictedUntil, 8>,
+    /// An eviction was heard of: the next whole state ends every key that it does not list, whoever gave it.
+    pub(crate) purge: bool,
     pub(crate) penalties: Penalties<PenaltyKey, 16>,
     /// Key ids that some peer may still know another key under, the oldest first.
     pub(crate) resting_ids: heapless::Deque<(u16, Instant), 64>,

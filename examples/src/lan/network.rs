@@ -232,6 +232,8 @@ impl Network {
 
     fn tell(&mut self, index: usize, event: &Event, now: Instant) {
         let router = self.routers[index].name.clone();
+        let in_office = self.routers[index].role() == Role::Gcks;
+        let is_json = self.timeline.is_json();
         let mut line = |tone, name, text: String, fields| {
             self.timeline.gather(now, tone, name, &router, text, fields);
         };
@@ -246,7 +248,8 @@ impl Network {
                 let role = format!("{role:?}").to_lowercase();
                 line(tone, "role", text.to_owned(), json!({ "role": role }));
             }
-            Event::GcksChanged { gcks: Some(gcks) } => {
+            // People read it from the exchange.
+            Event::GcksChanged { gcks: Some(gcks) } if is_json => {
                 line(
                     Tone::Event,
                     "follows",
@@ -286,7 +289,8 @@ impl Network {
             } => {
                 self.tell_joined(index, peer, *octets, *elapsed, now);
             }
-            Event::PeerLeft { peer } => {
+            // Who gave the office up counts nobody any more, and need not say so of each.
+            Event::PeerLeft { peer } if in_office || is_json => {
                 line(
                     Tone::Event,
                     "peer_left",

@@ -145,7 +145,7 @@ fn tables(net: &mut Network, summary: &Summary) {
     let mut lines = vec![
         String::new(),
         format!(
-            "{:<44} {:>9} {:>12}",
+            "{:<48} {:>9} {:>12}",
             "messages of the protocol", "sent", "octets"
         ),
     ];
@@ -153,7 +153,7 @@ fn tables(net: &mut Network, summary: &Summary) {
     for kind in MessageKind::ALL {
         let traffic = totals.of(*kind);
         lines.push(format!(
-            "  {:<42} {:>9} {:>12}",
+            "  {:<46} {:>9} {:>12}",
             kind.name().replace('_', " "),
             traffic.messages,
             traffic.octets
@@ -164,7 +164,7 @@ fn tables(net: &mut Network, summary: &Summary) {
         );
     }
     lines.push(format!(
-        "  {:<42} {:>9}",
+        "  {:<46} {:>9}",
         "retransmissions among them", totals.retransmissions
     ));
     lines.push(String::new());
@@ -176,7 +176,7 @@ fn tables(net: &mut Network, summary: &Summary) {
         ("merges", totals.merges),
         ("evictions", summary.evictions),
     ] {
-        lines.push(format!("{what:<44} {n:>9}"));
+        lines.push(format!("{what:<48} {n:>9}"));
     }
     for line in lines {
         net.timeline.plain(&line);
@@ -195,12 +195,16 @@ fn hellos(net: &mut Network) {
     let tally = &net.tally;
     let mut lines = vec![
         String::new(),
-        format!("{:<44} {:>9}", "hellos sent (OSPFv2 and IS-IS)", tally.sent),
+        format!("{:<48} {:>9}", "hellos sent (OSPFv2 and IS-IS)", tally.sent),
         format!(
-            "{:<44} {:>9}",
+            "{:<48} {:>9}",
             "hellos accepted (each at every receiver)", tally.accepted
         ),
-        format!("{:<44} {:>9}", "hellos lost by this machine", tally.unseen()),
+        format!(
+            "{:<48} {:>9}",
+            "hellos not seen (receiver down, or socket full)",
+            tally.unseen()
+        ),
         "hellos refused".to_owned(),
     ];
     let mut refused = Map::new();
@@ -212,12 +216,12 @@ fn hellos(net: &mut Network) {
             text.push(format!("{} {n}", refusal.name().replace('_', " ")));
         }
         let total = tally.refused_total(class);
-        lines.push(format!("  {:<42} {total:>9}  {}", class.text(), text.join(", ")));
+        lines.push(format!("  {:<46} {total:>9}  {}", class.text(), text.join(", ")));
         refused.insert(class.name().to_owned(), Value::Object(reasons));
     }
     lines.push(String::new());
     let fields = json!({
-        "sent": tally.sent, "accepted": tally.accepted, "lost_by_machine": tally.unseen(), "refused": refused,
+        "sent": tally.sent, "accepted": tally.accepted, "not_seen": tally.unseen(), "refused": refused,
     });
     for line in lines {
         net.timeline.plain(&line);

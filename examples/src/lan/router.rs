@@ -71,6 +71,8 @@ pub(super) struct Router {
     held_earlier: BTreeSet<[u8; 4]>,
     /// What was counted before its last start.
     past: Totals,
+    /// What it had counted when it was evicted: what it does alone is none of the group's.
+    last_word: Option<Totals>,
     /// When it last came up.
     pub(super) started: Instant,
     /// When it last went down.
@@ -93,6 +95,7 @@ impl Router {
             held: BTreeSet::new(),
             held_earlier: BTreeSet::new(),
             past: Totals::default(),
+            last_word: None,
             started: Instant::ZERO,
             stopped: Instant::ZERO,
             recorded: VecDeque::new(),
@@ -148,6 +151,12 @@ impl Router {
         self.stopped = clock::now();
         self.held_earlier.append(&mut self.held);
         self.life = Life::Down;
+    }
+
+    /// From now on it is none of the group any more.
+    pub(super) fn evict(&mut self) {
+        self.last_word = Some(self.totals());
+        self.life = Life::Evicted;
     }
 
     pub(super) fn endpoint(&self) -> Option<&Node> {
@@ -242,8 +251,11 @@ impl Router {
         std::mem::take(&mut self.recorded)
     }
 
-    /// What was counted at this router over all its starts.
+    /// What was counted at this router over all its starts, up to its eviction.
     pub(super) fn totals(&self) -> Totals {
+        if let Some(totals) = &self.last_word {
+            return totals.clone();
+        }
         let mut totals = self.past.clone();
         if let Some(endpoint) = self.endpoint() {
             totals.add(endpoint.engine().counters());

@@ -3,6 +3,7 @@
 use karp_core::{
     algorithm::RoutingProtocol,
     command::{Command, RekeyReason},
+    crypto::Fingerprint,
     error::CommandError,
     io::{MessageKind, Role},
     time::Duration,
@@ -253,7 +254,10 @@ fn automatic(net: &mut Network) -> Result<(), End> {
     let mut order: Vec<usize> = (0..net.routers.len()).collect();
     net.story.shuffle(&mut order);
     for router in order {
-        say(net, router, "join", "starts its key management");
+        let name = plan::name(router);
+        let text = "starts its key management".to_owned();
+        net.timeline
+            .gather(clock::now(), Tone::Act, "join", &name, text, json!({}));
         command(net, router, Command::Join)?;
         let jitter = net.story.below(300 / net.routers.len() as u64 + 1);
         net.pass(Duration::from_millis(jitter))?;
@@ -491,7 +495,12 @@ fn evict(net: &mut Network) -> Result<(), End> {
         .map(|(id, ..)| id)
         .collect();
     net.tally.cut_over = Some(CutOver { old_ids });
-    net.routers[out].life = Life::Evicted;
+    let theirs: Vec<Fingerprint> = net.routers[out]
+        .keys(now)
+        .into_iter()
+        .map(|(.., fingerprint)| fingerprint)
+        .collect();
+    net.routers[out].evict();
     command(net, server, Command::Evict(&identity))?;
     agree_on_new(
         net,
@@ -501,13 +510,12 @@ fn evict(net: &mut Network) -> Result<(), End> {
     let limit = limit(net);
     net.until(
         limit,
-        "no router that remains has a key in common with the evicted one",
+        "no router that remains has any key that the evicted one had",
         |net| {
             let now = clock::now();
-            let theirs = net.routers[out].keys(now);
             net.live().all(|router| {
                 let mut ours = router.keys(now).into_iter();
-                !ours.any(|(.., ours)| theirs.iter().any(|(.., theirs)| *theirs == ours))
+                !ours.any(|(.., ours)| theirs.contains(&ours))
             })
         },
     )?;

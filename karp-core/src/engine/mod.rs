@@ -115,6 +115,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             office: None,
             legacy: None,
             evicted: heapless::Vec::new(),
+            purge: false,
             penalties: crate::election::Penalties::default(),
             resting_ids: heapless::Deque::new(),
             manual,

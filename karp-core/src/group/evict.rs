@@ -53,6 +53,8 @@ impl Core<'_> {
             if self.node.evicted.is_full() {
                 self.node.evicted.remove(0);
             }
+            // A member that hears of it: the next state is all that is left to it.
+            self.node.purge |= self.node.office.is_none();
             let _ = self.node.evicted.push(EvictedUntil {
                 digest: *entry,
                 until,

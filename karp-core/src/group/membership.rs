@@ -428,6 +428,13 @@ impl Core<'_> {
         if let Some(peer) = self.peers.get_mut(gcks) {
             peer.joined = true;
         }
+        // Section 7, eviction: all older keys go, those of former offices too, which the one that evicts may not know
+        // and so cannot omit. What it lists goes with the update that ends the eviction.
+        if core::mem::take(&mut self.node.purge) {
+            for key in self.keys.rows_mut().filter(|key| key.lives()) {
+                key.listed_by = Some(spi);
+            }
+        }
         self.apply_keys(&state, Some(spi), true);
         let applied = self.node.sas.current.as_ref().map_or(generation, |sa| sa.applied);
         self.node.installs.applied(spi, applied);
