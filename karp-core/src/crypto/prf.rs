@@ -60,7 +60,7 @@ pub fn prf_plus(key: &[u8], parts: &[&[u8]], out: &mut [u8]) -> Result<(), Keyma
 /// prf with a key that lies in pieces: SKEYSEED is keyed with Ni | Nr, which no buffer need hold together.
 pub(super) fn prf_split_key(key: &[&[u8]], parts: &[&[u8]]) -> [u8; PRF_LEN] {
     let mut block = mac_key(key);
-    let mut mac = Hmac::<Sha256>::new(&block.into());
+    let mut mac = Hmac::<Sha256>::new((&block).into());
     block.zeroize();
     for part in parts {
         mac.update(part);

@@ -114,3 +114,61 @@ impl defmt::Format for RoutingKey {
         defmt::write!(f, "[redacted]");
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::{collections::BTreeSet, format, string::ToString as _};
+
+    /// 0, 1, .. 31.
+    fn tek() -> Secret<32> {
+        Secret::from_bytes(core::array::from_fn(|i| u8::try_from(i).unwrap()))
+    }
+
+    /// Values computed with Python's hmac and base64, not with this crate.
+    #[test]
+    fn against_another_implementation() {
+        for (protocol, key_id, algorithm, text) in [
+            (1, 7, 1025, "ZlVfn9AXzNN-1HiUzVOVh5ztiwoS"),
+            (2, 7, 1025, "lHCaAee-MIlw1MY2XTfurZORm8Pp"),
+            (1, 255, 1027, "XEf8bIfoIjRMaE2P1S4TpabdwcAf"),
+            (3, 1, 1024, "Az-RL4vHlUlFBe5eO7zzmZCK5hOP"),
+            (10, 65535, 1031, "XTCQUwU_zJexRAeL96D7U7QCLdA9"),
+            (9, 7, 1030, "rpi0c_gWz3hKVUEJ"),
+        ] {
+            let key = RoutingKey::derive(&tek(), protocol, key_id, algorithm);
+            assert_eq!(key.text(), text);
+            assert_eq!(key.octets(), text.as_bytes());
+            assert_eq!(key, key.duplicate());
+        }
+        let key = RoutingKey::derive(&tek(), 1, 7, 1025);
+        assert_eq!(key.fingerprint().to_string(), "53ef060a");
+    }
+
+    #[test]
+    fn every_input_makes_another_key() {
+        let mut seen = BTreeSet::new();
+        for protocol in 1..12 {
+            for key_id in [1, 2, 255, 256] {
+                for algorithm in 1024..1032 {
+                    let key = RoutingKey::derive(&tek(), protocol, key_id, algorithm);
+                    assert_eq!(key.text().len(), if algorithm == 1030 { 16 } else { 28 });
+                    assert!(
+                        key.text()
+                            .bytes()
+                            .all(|c| c.is_ascii_alphanumeric() || c == b'-' || c == b'_')
+                    );
+                    assert!(seen.insert(key.text().to_string()));
+                }
+            }
+        }
+    }
+
+    #[test]
+    fn never_printed() {
+        assert_eq!(
+            format!("{:?}", RoutingKey::derive(&tek(), 1, 7, 1025)),
+            "[redacted]"
+        );
+    }
+}

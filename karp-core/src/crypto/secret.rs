@@ -11,7 +11,7 @@ use zeroize::{Zeroize, ZeroizeOnDrop};
 /// Neither `Clone` nor `Copy`, so that every further copy stands in the source as [`duplicate`](Self::duplicate)
 /// (PROTOCOL.md section 3).
 ///
-/// ```compile_fail
+/// ```compile_fail,E0599
 /// let key = karp_core::crypto::Secret::from_bytes([7; 32]);
 /// let copy = key.clone();
 /// ```

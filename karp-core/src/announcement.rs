@@ -1,0 +1,415 @@
+//! Building, verifying and pacing announcements (PROTOCOL.md section 5.1).
+
+use core::net::SocketAddr;
+
+use crate::{
+    crypto::{group_mac, verify, verify_group_mac},
+    election::{self, Candidate, Rank, Survey},
+    error::DropReason,
+    exchange::wire_fault,
+    identity::Identity,
+    io::{Role, Timer},
+    node::{Core, address_octets, digest},
+    peer::{self, KnownInstance, Peer},
+    storage::Handle,
+    stranger::Stranger,
+    time::{Duration, Instant},
+    wire::{
+        self, ElectionFlags, ElectionState, NodeState,
+        election::{Announcement, Draft},
+        notify::Handoff,
+        numbers::IdType,
+        payload::Id,
+    },
+};
+
+/// The least time between announcements that Initial nodes trigger: four a second (section 5.3).
+const TRIGGER_PAUSE: Duration = Duration::from_millis(250);
+/// The longest interval of a node that need not announce every hello (section 5.1).
+const LONGEST_INTERVAL: Duration = Duration::from_secs(60);
+
+/// An announcement that was checked.
+pub(crate) struct Heard {
+    pub(crate) identity: Identity,
+    pub(crate) instance: [u8; 8],
+    sequence: u32,
+    pub(crate) claim: ElectionState,
+    pub(crate) handoff: Option<[u8; 8]>,
+    /// The Rekey SA whose MAC proved it; without one it is a hint.
+    pub(crate) under: Option<[u8; 16]>,
+    /// The row of its sender, if there is one.
+    row: Option<Handle>,
+}
+
+impl Core<'_> {
+    /// This node's ELECTION_STATE, and whether it may be believed to hold a Rekey SA.
+    pub(crate) fn own_state(&self) -> ElectionState {
+        let settings = self.node.config.settings();
+        let (state, rekey_sa, generation, members) = match (&self.node.office, self.node.election.role()) {
+            (Some(office), Role::Gcks) => {
+                (NodeState::Gcks, Some(office.spi), office.generation(), self.members_known())
+            }
+            (_, Role::Member) => {
+                let (spi, generation) = self.node.installs.announced.unzip();
+                (NodeState::Member, spi, generation.unwrap_or(0), 0)
+            }
+            (_, Role::Left | Role::Initial | Role::Gcks) => (NodeState::Initial, None, 0, 0),
+        };
+        let interval = self.interval().as_millis();
+        ElectionState {
+            state,
+            flags: ElectionFlags::default()
+                .with(ElectionFlags::KEYED, self.node.sas.current.is_some())
+                .with(ElectionFlags::PREEMPT, settings.preempt)
+                .with(ElectionFlags::LEAVING, self.node.goodbyes > 0),
+            hold_multiplier: settings.hold_multiplier,
+            priority: self.node.priority,
+            interval_ms: u16::try_from(interval).unwrap_or(u16::MAX),
+            router_id: settings.router_id,
+            rekey_sa,
+            generation,
+            members,
+        }
+    }
+
+    /// Live members of this office, itself not counted.
+    fn members_known(&self) -> u32 {
+        u32::try_from(self.peers.rows().filter(|peer| peer.is_live()).count()).unwrap_or(u32::MAX)
+    }
+
+    /// Section 5.1, *pace*: every hello for the GCKS and for whoever knows fewer than eight better-ranked live nodes,
+    /// else every hello x ceil(members / 64).
+    pub(crate) fn interval(&self) -> Duration {
+        let hello = self.hello();
+        if self.node.election.role() != Role::Member || self.survey().better < election::MAX_BETTER {
+            return hello;
+        }
+        let members = self.followed().and_then(|peer| peer.claim).map_or(0, |claim| claim.members);
+        hello.times(u64::from(members.div_ceil(64).max(1))).min(LONGEST_INTERVAL)
+    }
+
+    /// The GCKS that this node follows.
+    pub(crate) fn followed(&self) -> Option<&Peer> {
+        self.node.membership.as_ref().and_then(|membership| self.peers.get(membership.gcks))
+    }
+
+    /// Writes the next announcement; the sequence counts as used whatever becomes of it.
+    pub(crate) fn write_announcement(&mut self, buffer: &mut [u8]) -> Option<usize> {
+        let state = self.own_state();
+        let handoff = self.handoff_to().map(Handoff);
+        let former = self.former_for_macs();
+        let current = self.node.sas.current.as_ref();
+        let mut macs: heapless::Vec<&crate::node::RekeySa, 2> = heapless::Vec::new();
+        macs.extend(current.into_iter().chain(former));
+        let spis: heapless::Vec<[u8; 16], 2> = macs.iter().map(|sa| sa.spi).collect();
+        let settings = self.node.config.settings();
+        let term_key = self
+            .node
+            .office
+            .as_ref()
+            .and_then(|office| office.term_key.as_ref())
+            .or(self.node.legacy.as_ref().and_then(|legacy| legacy.term_key.as_ref()));
+        let draft = Draft {
+            instance: self.node.instance,
+            sequence: self.node.sequence,
+            group: settings.group.as_bytes(),
+            id: Id { ty: IdType(settings.identity.kind()), data: settings.identity.octets() },
+            state,
+            handoff,
+            signed: term_key.is_some() && !spis.is_empty(),
+            macs: &spis,
+        };
+        let (ip, port) = address_octets(settings.address);
+        let mut message = draft.write(buffer).ok()?;
+        if let (Some(key), Some(octets)) = (term_key, message.signed_octets()) {
+            let signature = key.sign(&[&ip, &port, octets]);
+            message.set_signature(&signature);
+        }
+        for (index, sa) in macs.iter().enumerate() {
+            let mac = group_mac(&sa.keys.gsk_h, &[&ip, &port, message.mac_octets(index)?]);
+            message.set_mac(index, &mac);
+        }
+        let len = message.into_octets().len();
+        self.node.sequence = self.node.sequence.saturating_add(1);
+        Some(len)
+    }
+
+    /// For 2 x hold after its Rekey SA changed a node shows the former one as well (section 5.1), and for as long as it
+    /// still announces whom it handed over to.
+    fn former_for_macs(&self) -> Option<&crate::node::RekeySa> {
+        let recent = self.now < self.node.sas.changed.after(self.hold().times(2));
+        // A node without current Rekey SA was paused or left: it never seals under a former one again.
+        if self.node.sas.current.is_some() && (recent || self.node.legacy.is_some()) {
+            self.node.sas.former()
+        } else {
+            None
+        }
+    }
+
+    /// Section 5.1 in full; changes nothing.
+    pub(crate) fn verify_announcement(&self, from: SocketAddr, octets: &[u8]) -> Result<Heard, DropReason> {
+        let message = Announcement::parse(octets).map_err(|error| match error {
+            wire::Error::Unsupported => DropReason::OtherVersion,
+            other => wire_fault(other),
+        })?;
+        if message.group != self.node.config.settings().group.as_bytes() {
+            return Err(DropReason::OtherGroup);
+        }
+        if message.instance == self.node.instance {
+            return Err(DropReason::Own);
+        }
+        let identity = Identity::new(message.id.ty.0, message.id.data).ok_or(DropReason::Malformed)?;
+        if identity == *self.own_identity() {
+            return Err(DropReason::OwnIdentity);
+        }
+        let (ip, port) = address_octets(from);
+        let mut under = None;
+        for mac in &message.macs {
+            let Some(sa) = self.node.sas.find(&mac.value.spi) else { continue };
+            let covered = octets.get(..mac.offset).ok_or(DropReason::Malformed)?;
+            if !verify_group_mac(&sa.keys.gsk_h, &[&ip, &port, covered], &mac.value.mac) {
+                return Err(DropReason::BadSeal);
+            }
+            under = under.or(Some(mac.value.spi));
+        }
+        let row = self.peers.find(|peer| peer.identity == identity);
+        let heard = Heard {
+            identity,
+            instance: message.instance,
+            sequence: message.sequence,
+            claim: message.state,
+            handoff: message.handoff.map(|handoff| handoff.0),
+            under,
+            row,
+        };
+        if under.is_some() {
+            if self.is_evicted(&heard.identity) {
+                return Err(DropReason::Evicted);
+            }
+            self.check_instance(&heard)?;
+            self.check_signature(&heard, &message, &[&ip, &port], octets)?;
+        }
+        Ok(heard)
+    }
+
+    /// Sequence and instance, of authenticated announcements only (section 5.1).
+    fn check_instance(&self, heard: &Heard) -> Result<(), DropReason> {
+        let Some(row) = heard.row.and_then(|row| self.peers.get(row)) else { return Ok(()) };
+        match row.instance {
+            Some(known) if known.instance == heard.instance => {
+                if heard.sequence < known.next { Err(DropReason::Replayed) } else { Ok(()) }
+            }
+            Some(known) if known.proved || row.is_heard(self.now) => Err(DropReason::OtherInstance),
+            Some(_) | None => Ok(()),
+        }
+    }
+
+    /// A GCKS signs (section 5.1). The AUTH_KEY is that of the Rekey SA that its ELECTION_STATE names; a node that has
+    /// it not takes the message as an heir's claim. Whatever comes from the followed GCKS itself has to be signed too:
+    /// or an insider could speak of its leaving, its handing over or its end in its name.
+    fn check_signature(
+        &self,
+        heard: &Heard,
+        message: &Announcement<'_>,
+        address: &[&[u8]; 2],
+        octets: &[u8],
+    ) -> Result<(), DropReason> {
+        let followed = self.node.membership.as_ref().filter(|membership| {
+            Some(membership.gcks) == heard.row && membership.instance == heard.instance
+        });
+        let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
+        let key = if followed.is_some() && !self.node.election.gcks().is_none() {
+            self.node.sas.current.as_ref().and_then(|sa| sa.auth_key)
+        } else if heard.claim.state == NodeState::Gcks {
+            named.and_then(|sa| sa.auth_key)
+        } else {
+            None
+        };
+        let Some(key) = key else { return Ok(()) };
+        let signature = message.signature.ok_or(DropReason::BadSignature)?;
+        let covered = octets.get(..signature.offset).ok_or(DropReason::BadSignature)?;
+        let [ip, port] = address;
+        if verify(&key, &[ip, port, covered], signature.signature) {
+            Ok(())
+        } else {
+            Err(DropReason::BadSignature)
+        }
+    }
+
+    /// Takes note of what was heard. Hints leave a row among the strangers and nothing else.
+    pub(crate) fn commit_announcement(&mut self, from: SocketAddr, heard: Heard) -> Result<(), DropReason> {
+        if heard.under.is_none() {
+            return self.commit_hint(from, heard);
+        }
+        let row = match heard.row {
+            Some(row) => row,
+            None => self.make_room_for_peer(&heard.identity, from).ok_or(DropReason::TableFull)?,
+        };
+        self.strangers.retain(|stranger| stranger.address != from);
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(row) else { return Err(DropReason::TableFull) };
+        let proved = peer.instance.is_some_and(|known| known.proved && known.instance == heard.instance);
+        peer.instance =
+            Some(KnownInstance { instance: heard.instance, next: heard.sequence.saturating_add(1), proved });
+        peer.address = from;
+        peer.claim = Some(heard.claim);
+        peer.heard = Some(now);
+        peer.under = heard.under;
+        self.node.stirred = true;
+        self.note_other_office(&heard);
+        self.heard_peer(row, &heard);
+        Ok(())
+    }
+
+    fn commit_hint(&mut self, from: SocketAddr, heard: Heard) -> Result<(), DropReason> {
+        let claim = heard.claim;
+        let mut row = Some(Stranger {
+            address: from,
+            identity: heard.identity,
+            instance: heard.instance,
+            claim,
+            heard: self.now,
+        });
+        if let Some(known) = self.strangers.rows_mut().find(|stranger| stranger.address == from) {
+            if let Some(row) = row.take() {
+                *known = row;
+            }
+        } else {
+            let now = self.now;
+            self.strangers.retain(|stranger| stranger.is_heard(now));
+            if self.strangers.is_full() {
+                // Random replacement: whoever floods cannot choose who is forgotten (section 5.4).
+                let victim = self.random_below(self.strangers.capacity());
+                if let Some(victim) = self.strangers.nth(victim) {
+                    self.strangers.remove(victim);
+                }
+            }
+            if let Some(row) = row.take() {
+                self.strangers.insert(row);
+            }
+        }
+        // Section 5.3: a GCKS answers an Initial announcement with its own at once, at most four a second.
+        let rested = self.node.triggered.is_none_or(|last| self.now.since(last) >= TRIGGER_PAUSE);
+        if self.node.election.role() == Role::Gcks && claim.state == NodeState::Initial && rested {
+            self.node.triggered = Some(self.now);
+            self.node.announce = true;
+        }
+        if claim.state == NodeState::Gcks {
+            self.claimed_by_stranger(from);
+        }
+        Ok(())
+    }
+
+    /// "An inherited one counts only until an office is heard under it" (section 7, *an heir*).
+    fn note_other_office(&mut self, heard: &Heard) {
+        let now = self.now;
+        let own = self.node.office.as_ref().map(|office| office.spi);
+        if heard.claim.state != NodeState::Gcks {
+            return;
+        }
+        if let Some(sa) = heard.claim.rekey_sa.filter(|spi| Some(*spi) != own) {
+            if let Some(sa) = self.node.sas.find_mut(&sa) {
+                sa.other_office = sa.other_office.or(Some(now));
+            }
+        }
+    }
+
+    /// A row for `identity`. A member makes room by forgetting whom it has nothing to do with; a GCKS stores all
+    /// (section 5.1).
+    pub(crate) fn make_room_for_peer(&mut self, identity: &Identity, address: SocketAddr) -> Option<Handle> {
+        if self.peers.is_full() {
+            let now = self.now;
+            let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
+            let idle = |peer: &Peer| peer.sa.is_none() && peer.registrant.is_none();
+            let victim = self
+                .peers
+                .iter()
+                .filter(|(row, peer)| Some(*row) != gcks && idle(peer) && peer.joined == peer.told_joined)
+                .min_by_key(|(_, peer)| {
+                    (peer.is_heard(now), peer.claim.map_or(0, |claim| claim.priority), peer.heard)
+                })
+                .map(|(row, _)| row)?;
+            self.forget_peer(victim);
+        }
+        let mut peer = Peer::new(identity.clone(), address);
+        // Rows that were reused leave their maximum as a floor for all (section 7).
+        peer.earlier = self.node.office.as_ref().map_or(0, |office| office.floor);
+        self.peers.insert(peer)
+    }
+
+    pub(crate) fn forget_peer(&mut self, row: Handle) {
+        let Some(peer) = self.peers.remove(row) else { return };
+        self.sealed.retain(|sealed| sealed.peer != row);
+        if let Some(office) = self.node.office.as_mut() {
+            let held = if peer.holder.is_some() { office.last_made } else { 0 };
+            office.floor = office.floor.max(peer.earlier).max(held);
+        }
+    }
+
+    /// What an election decision needs to know of the others (section 5.2). Names that may not serve here count as
+    /// nobody, whatever they claim.
+    pub(crate) fn survey(&self) -> Survey {
+        let settings = self.node.config.settings();
+        let own_sa = self.node.installs.announced;
+        let generation = own_sa.map_or(0, |(_, generation)| generation);
+        let own = Rank {
+            generation,
+            priority: self.node.priority,
+            router_id: settings.router_id,
+            identity: &settings.identity,
+        };
+        // Generations compare under one Rekey SA only; otherwise they are taken as equal.
+        let common = |claim: &ElectionState| match (own_sa, claim.rekey_sa) {
+            (Some((own, _)), Some(theirs)) if own == theirs => claim.generation,
+            _ => generation,
+        };
+        let keyed_self = self.node.election.role() == Role::Member;
+        let silent = if keyed_self { self.node.membership.as_ref().map(|membership| membership.gcks) } else { None };
+        let candidate = |identity, claim: ElectionState| Candidate {
+            rank: Rank {
+                generation: common(&claim),
+                priority: claim.priority,
+                router_id: claim.router_id,
+                identity,
+            },
+            role: peer::role(claim.state),
+            keyed: claim.flags.has(ElectionFlags::KEYED),
+            leaving: claim.flags.has(ElectionFlags::LEAVING),
+        };
+        let peers = self
+            .peers
+            .iter()
+            .filter(|(row, peer)| Some(*row) != silent && peer.is_heard(self.now) && peer.under.is_some())
+            // On loss of the GCKS the live, authenticated members count: only a KEYED node inherits office.
+            .filter(|(_, peer)| !keyed_self || peer.is_keyed())
+            .filter_map(|(_, peer)| peer.claim.map(|claim| (peer.address, &peer.identity, claim)));
+        let strangers = self
+            .strangers
+            .rows()
+            .filter(|stranger| !keyed_self && stranger.is_heard(self.now))
+            .map(|stranger| (stranger.address, &stranger.identity, stranger.claim));
+        let candidates = peers
+            .chain(strangers)
+            .filter(|(_, identity, _)| self.creds.grant(identity).may_serve)
+            .filter(|(address, identity, _)| {
+                !self.node.penalties.bars(&(*address, digest(identity)), self.now)
+            })
+            .map(|(_, identity, claim)| candidate(identity, claim));
+        election::survey(own, candidates)
+    }
+
+    /// The next regular announcement.
+    pub(crate) fn schedule_hello(&mut self) {
+        let interval = self.interval();
+        let span = self.jittered(interval);
+        self.set_timer(Timer::Hello, span);
+    }
+
+    /// One more announcement, spread over the interval, after an update (section 5.1).
+    pub(crate) fn schedule_acknowledgement(&mut self) {
+        let interval = self.interval();
+        let span = self.random_up_to(interval);
+        let at: Instant = self.now.after(span.max(Duration::from_millis(1)));
+        self.node.timers.set_earlier(Timer::Hello, at);
+    }
+}

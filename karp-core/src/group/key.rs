@@ -1,0 +1,59 @@
+//! A traffic key as a node has it. Keys belong to the node, not to its election state (PROTOCOL.md section 1).
+
+use crate::{
+    crypto::{Secret, key_check},
+    time::Instant,
+    wire::{KeyState, ProtocolList},
+};
+
+/// One traffic key.
+pub struct TrafficKey {
+    pub(crate) id: u16,
+    pub(crate) tek: Secret<32>,
+    pub(crate) state: KeyState,
+    pub(crate) expires: Instant,
+    pub(crate) protocols: ProtocolList,
+    /// The Rekey SA whose state listed it last: only absence from newer state of that one deletes it (section 7).
+    pub(crate) listed_by: Option<[u8; 16]>,
+    /// Its number among the keys that this office made in its term, from 1; 0 if it made it not.
+    pub(crate) made: u32,
+    /// It is or was Active here: a registrant that shows it has not rebooted since it was made.
+    pub(crate) was_active: bool,
+    /// Its place in the order of activations at this node; the node never goes back to a lesser one.
+    pub(crate) activation: u32,
+    /// When the GCKS may leave it out of the state.
+    pub(crate) omit_at: Option<Instant>,
+    /// The host was told of this state; `None` if it was not told of the key at all.
+    pub(crate) told: Option<KeyState>,
+    /// It is no key any more; the row waits until the host was told.
+    pub(crate) gone: bool,
+}
+
+impl TrafficKey {
+    /// What KEYS_IN_USE shows of it.
+    pub(crate) fn check(&self) -> [u8; 8] {
+        key_check(&self.tek, self.id)
+    }
+
+    /// It can be used now.
+    pub(crate) const fn lives(&self) -> bool {
+        !self.gone
+    }
+
+    /// It ends here: the secret goes at once, the row when the host knows.
+    pub(crate) fn end(&mut self) {
+        self.tek = Secret::from_bytes([0; 32]);
+        self.gone = true;
+        self.omit_at = None;
+    }
+}
+
+impl core::fmt::Debug for TrafficKey {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("TrafficKey")
+            .field("id", &self.id)
+            .field("state", &self.state)
+            .field("gone", &self.gone)
+            .finish_non_exhaustive()
+    }
+}

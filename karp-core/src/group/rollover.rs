@@ -1,0 +1,401 @@
+//! The two-phase rollover of traffic keys, the rollover of the Rekey SA, and eviction, as one GCKS runs them
+//! (PROTOCOL.md section 7).
+//!
+//! Pure, like the election: it counts generations and names effects; keys, members and instants stay outside. So a
+//! model checker runs this very code.
+
+use crate::command::RekeyReason;
+
+/// Where the change of the traffic key stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum Phase {
+    /// Every live member has acknowledged the last activation.
+    Steady,
+    /// *Distribute*: the Pending key went out first in the update that made this generation.
+    Distributing {
+        /// That generation.
+        since: u32,
+    },
+    /// *Activate*: the key became Active in the update that made this generation, and not all have said so yet.
+    Activated {
+        /// That generation.
+        since: u32,
+    },
+    /// An eviction has made a new Rekey SA and a new key, which go to each remaining member by unicast.
+    Evicting,
+}
+
+/// Where the change of the Rekey SA stands.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum SaPhase {
+    /// One Rekey SA.
+    Stable,
+    /// Its lifetime ends; the change begins when no phase of a rollover runs.
+    Wanted,
+    /// Every update carries the next one until all live members announce it.
+    Changing,
+}
+
+/// The rollover state of one term of office.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub struct Rollover {
+    phase: Phase,
+    sa: SaPhase,
+    /// Requests that no rollover has answered yet, merged into one.
+    wanted: Option<RekeyReason>,
+    /// The minimum rekey interval runs.
+    resting: bool,
+}
+
+/// What the engine knows when it asks for the next step.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub struct View {
+    /// The generation that the next update will make.
+    pub next: u32,
+    /// The oldest generation among those that the live members and the GCKS's own routing protocols have
+    /// acknowledged; `Some(u32::MAX)` if there is nobody to wait for, `None` if somebody has acknowledged nothing.
+    pub acknowledged: Option<u32>,
+    /// Every live member announces the newest Rekey SA.
+    pub sa_acknowledged: bool,
+    /// Nothing outside forbids a new key: no merge, no heir's wait (section 5.5).
+    pub may_start: bool,
+    /// Nothing outside forbids an activation: a merge, the migration from manual keys.
+    pub may_activate: bool,
+    /// There is an Active key.
+    pub has_active: bool,
+}
+
+/// A fact for the rollover.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Input {
+    /// Something in the view may have changed.
+    Check,
+    /// New keys are wanted.
+    Want(RekeyReason),
+    /// The minimum rekey interval is over.
+    Rested,
+    /// The Active key's life ends in DTD: activate without the laggards (section 7).
+    ForceDue,
+    /// The Rekey SA's lifetime ends.
+    SaDue,
+    /// The rollover that runs is given up: its key may be in use somewhere already.
+    Abandon,
+    /// Somebody was evicted; the engine has made the new Rekey SA and the new key.
+    Evict,
+    /// The members had 2 x hold to fetch the new Rekey SA.
+    EvictDue,
+    /// A Pending key was taken over from a greater office (section 5.5, merge).
+    Adopt,
+    /// The greater office has activated it.
+    AdoptActive,
+}
+
+/// What the engine has to do.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
+pub enum Effect {
+    /// Make a new traffic key, Pending.
+    MakeKey(RekeyReason),
+    /// The Pending key becomes Active, the Active one Retiring.
+    Activate,
+    /// As `Activate`, though a live member has not acknowledged: raise the alarm.
+    ActivateForced,
+    /// As `Activate`, and all older keys go at once (eviction).
+    ActivateAlone,
+    /// The Pending key becomes Retiring: another node may send with it already.
+    Abandon,
+    /// Everyone has the Active key: what is older may go in DTD.
+    ScheduleOmission,
+    /// Send the state to the group as a new update.
+    Send,
+    /// Start the minimum rekey interval.
+    Rest,
+    /// Make the next Rekey SA and let every update carry it.
+    MakeSa,
+    /// The next Rekey SA becomes the current one.
+    CommitSa,
+    /// A rollover is complete.
+    Completed,
+}
+
+/// The effects of one input, in order.
+pub type Effects = heapless::Vec<Effect, 8>;
+
+impl Default for Rollover {
+    fn default() -> Self {
+        Self { phase: Phase::Steady, sa: SaPhase::Stable, wanted: None, resting: false }
+    }
+}
+
+struct Sink(Effects);
+
+impl Sink {
+    fn add(&mut self, effect: Effect) {
+        let overflow = self.0.push(effect);
+        debug_assert!(overflow.is_ok(), "a step has at most eight effects");
+    }
+}
+
+impl Rollover {
+    /// The state of an office that inherits an Active key: it is treated as one just activated (section 7, heir).
+    #[must_use]
+    pub const fn inheriting(generation: u32) -> Self {
+        Self {
+            phase: Phase::Activated { since: generation },
+            sa: SaPhase::Stable,
+            wanted: Some(RekeyReason::PeerRestarted),
+            resting: false,
+        }
+    }
+
+    /// Where the traffic key's change stands.
+    #[must_use]
+    pub const fn phase(&self) -> Phase {
+        self.phase
+    }
+
+    /// Where the Rekey SA's change stands.
+    #[must_use]
+    pub const fn sa(&self) -> SaPhase {
+        self.sa
+    }
+
+    /// Whether a rollover is wanted that has not begun.
+    #[must_use]
+    pub const fn is_wanted(&self) -> bool {
+        self.wanted.is_some()
+    }
+
+    /// Every live member has acknowledged the last activation, so the keys in force can be given on (section 7).
+    #[must_use]
+    pub const fn is_settled(&self) -> bool {
+        matches!(self.phase, Phase::Steady | Phase::Distributing { .. })
+    }
+
+    /// One step: takes a fact, then does all that the view allows.
+    #[must_use]
+    pub fn step(&mut self, input: Input, view: &View) -> Effects {
+        let mut sink = Sink(Effects::new());
+        self.take(input, view, &mut sink);
+        self.settle(view, &mut sink);
+        self.begin(view, &mut sink);
+        sink.0
+    }
+
+    fn take(&mut self, input: Input, view: &View, sink: &mut Sink) {
+        match input {
+            Input::Check => {}
+            Input::Want(reason) => self.wanted = Some(self.wanted.unwrap_or(reason)),
+            Input::Rested => self.resting = false,
+            Input::ForceDue => match self.phase {
+                Phase::Distributing { .. } if view.may_activate => {
+                    self.phase = Phase::Activated { since: view.next };
+                    sink.add(Effect::ActivateForced);
+                    sink.add(Effect::Send);
+                }
+                Phase::Distributing { .. } | Phase::Steady | Phase::Activated { .. } | Phase::Evicting => {}
+            },
+            Input::SaDue => match self.sa {
+                SaPhase::Stable => self.sa = SaPhase::Wanted,
+                SaPhase::Wanted | SaPhase::Changing => {}
+            },
+            Input::Abandon => self.abandon(sink),
+            Input::Evict => {
+                self.sa = SaPhase::Stable;
+                self.wanted = None;
+                self.phase = Phase::Evicting;
+            }
+            Input::EvictDue => {
+                if self.phase == Phase::Evicting {
+                    self.finish_eviction(view, sink);
+                }
+            }
+            Input::Adopt => {
+                self.phase = Phase::Distributing { since: view.next };
+                sink.add(Effect::Send);
+            }
+            Input::AdoptActive => match self.phase {
+                Phase::Distributing { .. } => {
+                    self.phase = Phase::Activated { since: view.next };
+                    sink.add(Effect::Activate);
+                    sink.add(Effect::Send);
+                }
+                Phase::Steady | Phase::Activated { .. } | Phase::Evicting => {}
+            },
+        }
+    }
+
+    /// A Pending key that will not be activated becomes Retiring, and another rollover is wanted in its place.
+    fn abandon(&mut self, sink: &mut Sink) {
+        match self.phase {
+            Phase::Distributing { .. } => {
+                self.phase = Phase::Steady;
+                self.wanted = Some(self.wanted.unwrap_or(RekeyReason::Operator));
+                sink.add(Effect::Abandon);
+                sink.add(Effect::Send);
+            }
+            Phase::Steady | Phase::Activated { .. } | Phase::Evicting => {}
+        }
+    }
+
+    /// What the acknowledgements allow.
+    fn settle(&mut self, view: &View, sink: &mut Sink) {
+        // "No phase of a rollover starts or ends while a Rekey SA rollover runs."
+        if self.sa == SaPhase::Changing {
+            if view.sa_acknowledged {
+                self.sa = SaPhase::Stable;
+                self.rebase(sink);
+            }
+            return;
+        }
+        match self.phase {
+            Phase::Distributing { since } if view.acknowledged >= Some(since) && view.may_activate => {
+                self.phase = Phase::Activated { since: view.next };
+                sink.add(Effect::Activate);
+                sink.add(Effect::Send);
+            }
+            Phase::Activated { since } if view.acknowledged >= Some(since) => {
+                self.phase = Phase::Steady;
+                sink.add(Effect::ScheduleOmission);
+                sink.add(Effect::Completed);
+            }
+            Phase::Evicting if view.sa_acknowledged => self.finish_eviction(view, sink),
+            Phase::Steady | Phase::Distributing { .. } | Phase::Activated { .. } | Phase::Evicting => {}
+        }
+    }
+
+    /// A new Rekey SA counts generations anew. Announcing it acknowledges all that the update carrying it contained,
+    /// so a phase that was waiting is acknowledged by any generation of the new one.
+    fn rebase(&mut self, sink: &mut Sink) {
+        sink.add(Effect::CommitSa);
+        match &mut self.phase {
+            Phase::Distributing { since } | Phase::Activated { since } => *since = 0,
+            Phase::Steady | Phase::Evicting => {}
+        }
+    }
+
+    fn finish_eviction(&mut self, view: &View, sink: &mut Sink) {
+        self.phase = Phase::Activated { since: view.next };
+        sink.add(Effect::ActivateAlone);
+        sink.add(Effect::Send);
+    }
+
+    /// What may begin now.
+    fn begin(&mut self, view: &View, sink: &mut Sink) {
+        if self.phase != Phase::Steady || self.sa == SaPhase::Changing {
+            return;
+        }
+        if self.sa == SaPhase::Wanted {
+            self.sa = SaPhase::Changing;
+            sink.add(Effect::MakeSa);
+            sink.add(Effect::Send);
+            return;
+        }
+        // A new office without an Active key starts at once (section 5.5).
+        if !view.may_start || (self.resting && view.has_active) {
+            return;
+        }
+        let reason = if view.has_active { self.wanted } else { self.wanted.or(Some(RekeyReason::NewSession)) };
+        if let Some(reason) = reason {
+            self.wanted = None;
+            self.resting = true;
+            self.phase = Phase::Distributing { since: view.next };
+            sink.add(Effect::MakeKey(reason));
+            sink.add(Effect::Send);
+            sink.add(Effect::Rest);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const VIEW: View = View {
+        next: 1,
+        acknowledged: Some(u32::MAX),
+        sa_acknowledged: false,
+        may_start: true,
+        may_activate: true,
+        has_active: true,
+    };
+
+    #[test]
+    fn a_new_office_without_keys_starts_at_once_and_activates_when_all_have_it() {
+        let mut rollover = Rollover::default();
+        let alone = View { has_active: false, acknowledged: Some(0), ..VIEW };
+        let effects = rollover.step(Input::Check, &alone);
+        assert_eq!(effects[0], Effect::MakeKey(RekeyReason::NewSession));
+        assert!(rollover.step(Input::Check, &View { next: 2, ..alone }).is_empty());
+        let effects = rollover.step(Input::Check, &View { next: 2, acknowledged: Some(1), ..alone });
+        assert_eq!(effects[..2], [Effect::Activate, Effect::Send]);
+        assert!(!rollover.is_settled());
+        let effects = rollover.step(Input::Check, &View { next: 3, acknowledged: Some(2), has_active: true, ..VIEW });
+        assert_eq!(effects[..], [Effect::ScheduleOmission, Effect::Completed]);
+        assert_eq!(rollover.phase(), Phase::Steady);
+    }
+
+    #[test]
+    fn requests_within_the_interval_are_merged_and_not_lost() {
+        let mut rollover = Rollover::default();
+        assert_eq!(rollover.step(Input::Want(RekeyReason::NewSession), &VIEW).len(), 3);
+        for reason in [RekeyReason::PeerRestarted, RekeyReason::Operator] {
+            let _ = rollover.step(Input::Want(reason), &View { acknowledged: Some(0), next: 2, ..VIEW });
+        }
+        let _ = rollover.step(Input::Check, &View { next: 2, ..VIEW });
+        let _ = rollover.step(Input::Check, &View { next: 3, ..VIEW });
+        assert_eq!(rollover.phase(), Phase::Steady);
+        assert!(rollover.is_wanted());
+        let effects = rollover.step(Input::Rested, &View { next: 3, ..VIEW });
+        assert_eq!(effects[0], Effect::MakeKey(RekeyReason::PeerRestarted));
+        assert!(!rollover.is_wanted());
+    }
+
+    #[test]
+    fn no_activation_without_all_but_by_force() {
+        let mut rollover = Rollover::default();
+        let _ = rollover.step(Input::Want(RekeyReason::Operator), &VIEW);
+        let lag = View { next: 2, acknowledged: Some(0), ..VIEW };
+        for _ in 0..10 {
+            assert!(rollover.step(Input::Check, &lag).is_empty());
+        }
+        let effects = rollover.step(Input::ForceDue, &lag);
+        assert_eq!(effects[..], [Effect::ActivateForced, Effect::Send]);
+        assert!(rollover.step(Input::ForceDue, &lag).is_empty());
+    }
+
+    #[test]
+    fn an_abandoned_rollover_retires_its_key_and_is_wanted_again() {
+        let mut rollover = Rollover::default();
+        let _ = rollover.step(Input::Want(RekeyReason::Operator), &View { acknowledged: Some(0), ..VIEW });
+        let effects = rollover.step(Input::Abandon, &View { next: 2, acknowledged: Some(0), may_start: false, ..VIEW });
+        assert_eq!(effects[..], [Effect::Abandon, Effect::Send]);
+        assert!(rollover.is_wanted());
+    }
+
+    #[test]
+    fn a_rekey_sa_change_holds_every_phase() {
+        let mut rollover = Rollover::default();
+        let effects = rollover.step(Input::SaDue, &View { acknowledged: Some(0), ..VIEW });
+        assert_eq!(effects[..], [Effect::MakeSa, Effect::Send]);
+        assert!(rollover.step(Input::Want(RekeyReason::Operator), &VIEW).is_empty());
+        let effects = rollover.step(Input::Check, &View { sa_acknowledged: true, next: 1, ..VIEW });
+        assert_eq!(effects[0], Effect::CommitSa);
+        assert_eq!(effects[1], Effect::MakeKey(RekeyReason::Operator));
+    }
+
+    #[test]
+    fn an_eviction_ends_with_one_key() {
+        let mut rollover = Rollover::default();
+        let _ = rollover.step(Input::Evict, &View { acknowledged: Some(0), ..VIEW });
+        assert!(rollover.step(Input::Check, &VIEW).is_empty());
+        let effects = rollover.step(Input::Check, &View { sa_acknowledged: true, ..VIEW });
+        assert_eq!(effects[..], [Effect::ActivateAlone, Effect::Send]);
+        let mut rollover = Rollover::default();
+        let _ = rollover.step(Input::Evict, &View { acknowledged: Some(0), ..VIEW });
+        let effects = rollover.step(Input::EvictDue, &View { acknowledged: Some(0), ..VIEW });
+        assert_eq!(effects[..], [Effect::ActivateAlone, Effect::Send]);
+    }
+}

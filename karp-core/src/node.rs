@@ -1,0 +1,390 @@
+//! What a node is, apart from its tables, and the context in which its parts work.
+
+use core::net::{IpAddr, SocketAddr};
+
+use rand_core::{CryptoRng, Rng as _};
+
+use crate::{
+    config::Config,
+    counters::Counters,
+    crypto::{OpenKey, RekeySaKeys, Secret},
+    election::{Election, Penalties},
+    error::DropReason,
+    exchange::Handshake,
+    group::{Legacy, Membership, Office, TrafficKey},
+    identity::{Credentials, Identity},
+    io::{Alarm, Role, Timer},
+    peer::Peer,
+    sealed::Sealed,
+    storage::{Handle, Slots, Table},
+    stranger::Stranger,
+    time::{Duration, Instant},
+    timers::Timers,
+};
+
+/// A Rekey SA that this node holds.
+pub(crate) struct RekeySa {
+    pub(crate) spi: [u8; 16],
+    pub(crate) keys: RekeySaKeys,
+    /// Opens updates under it. Only the GCKS that made it seals (section 3).
+    pub(crate) open: OpenKey,
+    /// The key of the term that it belongs to, if its office signs.
+    pub(crate) auth_key: Option<[u8; 32]>,
+    /// The applied generation: the Message ID expected next (section 7).
+    pub(crate) applied: u32,
+    /// When an office was first heard under it that this node does not follow.
+    pub(crate) other_office: Option<Instant>,
+}
+
+impl RekeySa {
+    pub(crate) fn new(spi: [u8; 16], keys: RekeySaKeys, auth_key: Option<[u8; 32]>, applied: u32) -> Self {
+        let open = OpenKey::new(&keys.gsk_e);
+        Self { spi, keys, open, auth_key, applied, other_office: None }
+    }
+}
+
+/// The Rekey SAs that a node holds: the current one, and former ones that only authenticate others.
+#[derive(Default)]
+pub(crate) struct RekeySas {
+    pub(crate) current: Option<RekeySa>,
+    /// The next one of this node's own office, while it is being distributed.
+    pub(crate) next: Option<RekeySa>,
+    /// The newest first.
+    formers: heapless::Deque<RekeySa, 2>,
+    /// When the current one came.
+    pub(crate) changed: Instant,
+}
+
+impl RekeySas {
+    pub(crate) fn find(&self, spi: &[u8; 16]) -> Option<&RekeySa> {
+        self.current.iter().chain(&self.next).chain(&self.formers).find(|sa| sa.spi == *spi)
+    }
+
+    pub(crate) fn find_mut(&mut self, spi: &[u8; 16]) -> Option<&mut RekeySa> {
+        self.current.iter_mut().chain(&mut self.next).chain(&mut self.formers).find(|sa| sa.spi == *spi)
+    }
+
+    pub(crate) fn current_spi(&self) -> Option<[u8; 16]> {
+        self.current.as_ref().map(|sa| sa.spi)
+    }
+
+    pub(crate) fn former(&self) -> Option<&RekeySa> {
+        self.formers.front()
+    }
+
+    /// Makes `sa` the current one and keeps the one before it to authenticate others.
+    pub(crate) fn replace(&mut self, sa: RekeySa, now: Instant) {
+        self.retire(now);
+        self.current = Some(sa);
+    }
+
+    /// The current one only authenticates others from now on.
+    pub(crate) fn retire(&mut self, now: Instant) {
+        self.changed = now;
+        if let Some(old) = self.current.take() {
+            if self.formers.is_full() {
+                let _ = self.formers.pop_back();
+            }
+            // There is room now.
+            let _ = self.formers.push_front(old);
+        }
+    }
+
+    pub(crate) fn clear(&mut self) {
+        *self = Self::default();
+    }
+}
+
+/// What the host has confirmed of what it was told to install (section 7: the announced generation is the newest whose
+/// keys the routing protocols hold).
+#[derive(Default)]
+pub(crate) struct Installs {
+    /// Rises with every change of the key table.
+    pub(crate) revision: u32,
+    pub(crate) confirmed: u32,
+    pub(crate) told: u32,
+    /// Rekey SA and generation that this node may announce.
+    pub(crate) announced: Option<([u8; 16], u32)>,
+    /// States applied whose installation is not confirmed yet.
+    waiting: heapless::Deque<(u32, [u8; 16], u32), 4>,
+}
+
+impl Installs {
+    pub(crate) fn is_confirmed(&self) -> bool {
+        self.confirmed == self.revision
+    }
+
+    /// A state of this Rekey SA and generation was applied, and the key table is at the present revision.
+    pub(crate) fn applied(&mut self, spi: [u8; 16], generation: u32) {
+        if self.is_confirmed() {
+            self.waiting.clear();
+            self.announced = Some((spi, generation));
+            return;
+        }
+        if let Some(last) = self.waiting.back_mut().filter(|last| last.0 == self.revision) {
+            *last = (self.revision, spi, generation);
+            return;
+        }
+        if self.waiting.is_full() {
+            let _ = self.waiting.pop_front();
+        }
+        let _ = self.waiting.push_back((self.revision, spi, generation));
+    }
+
+    /// The host holds the key table of `revision`; `false` if there never was such.
+    pub(crate) fn confirm(&mut self, revision: u32) -> bool {
+        if revision > self.revision {
+            return false;
+        }
+        self.confirmed = self.confirmed.max(revision);
+        while let Some((revision, spi, generation)) = self.waiting.front().copied() {
+            if revision > self.confirmed {
+                break;
+            }
+            self.announced = Some((spi, generation));
+            let _ = self.waiting.pop_front();
+        }
+        true
+    }
+
+    /// The node has no Rekey SA any more.
+    pub(crate) fn forget(&mut self) {
+        self.announced = None;
+        self.waiting.clear();
+    }
+}
+
+/// What has become of the manual keys (section 7).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ManualStage {
+    /// They are sent with while no traffic key is Active.
+    Sending,
+    /// An automatic key took over; they are still accepted.
+    Accepting,
+    /// A second activation was seen: dropped at this time.
+    Ending(Instant),
+    /// Gone.
+    Dropped,
+}
+
+/// A set of conditions, and what the host was told of them.
+#[derive(Clone, Copy, Default)]
+pub(crate) struct Alarms {
+    raised: u16,
+    told: u16,
+}
+
+impl Alarms {
+    fn bit(alarm: Alarm) -> u16 {
+        let at = Alarm::ALL.iter().position(|one| *one == alarm).unwrap_or(0);
+        1_u16.checked_shl(u32::try_from(at).unwrap_or(0)).unwrap_or(0)
+    }
+
+    pub(crate) fn set(&mut self, alarm: Alarm, raised: bool) {
+        if raised {
+            self.raised |= Self::bit(alarm);
+        } else {
+            self.raised &= !Self::bit(alarm);
+        }
+    }
+
+    pub(crate) fn is_raised(self, alarm: Alarm) -> bool {
+        self.raised & Self::bit(alarm) != 0
+    }
+
+    /// An alarm whose state the host was not told yet; it is told now.
+    pub(crate) fn take_untold(&mut self) -> Option<(Alarm, bool)> {
+        let changed = self.raised ^ self.told;
+        let alarm = Alarm::ALL.iter().copied().find(|alarm| changed & Self::bit(*alarm) != 0)?;
+        self.told ^= Self::bit(alarm);
+        Some((alarm, self.is_raised(alarm)))
+    }
+}
+
+/// An identity that was evicted, by its digest, and until when that is remembered.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct EvictedUntil {
+    pub(crate) digest: [u8; 16],
+    pub(crate) until: Instant,
+}
+
+/// What a candidate is penalised by: address, port and identity (section 5.4).
+pub(crate) type PenaltyKey = (SocketAddr, [u8; 16]);
+
+/// The secret behind cookies, and the one before it.
+pub(crate) struct CookieSecrets {
+    pub(crate) current: Secret<32>,
+    pub(crate) former: Secret<32>,
+    pub(crate) version: u8,
+}
+
+/// A node, apart from its tables.
+pub(crate) struct Node {
+    pub(crate) config: Config,
+    pub(crate) instance: [u8; 8],
+    pub(crate) sequence: u32,
+    pub(crate) priority: u16,
+    pub(crate) election: Election,
+    pub(crate) timers: Timers,
+    pub(crate) sas: RekeySas,
+    pub(crate) installs: Installs,
+    pub(crate) membership: Option<Membership>,
+    pub(crate) office: Option<Office>,
+    pub(crate) legacy: Option<Legacy>,
+    pub(crate) evicted: heapless::Vec<EvictedUntil, 8>,
+    pub(crate) penalties: Penalties<PenaltyKey, 16>,
+    /// Key ids that some peer may still know another key under, the oldest first.
+    pub(crate) resting_ids: heapless::Deque<(u16, Instant), 64>,
+    pub(crate) manual: ManualStage,
+    /// Traffic keys that became Active at this node.
+    pub(crate) activations: u32,
+    /// DTD as the GCKS last told it.
+    pub(crate) dtd: Duration,
+    pub(crate) alarms: Alarms,
+    pub(crate) counters: Counters,
+    pub(crate) cookies: CookieSecrets,
+    /// New keys wanted by this node's routing protocols that no GCKS has taken note of.
+    pub(crate) wanted: heapless::Deque<(u16, u16), 4>,
+    /// Tries of joining candidates so far: every second one takes a random one.
+    pub(crate) join_tries: u32,
+    /// When an announcement was last triggered by an Initial node.
+    pub(crate) triggered: Option<Instant>,
+    /// Announcements of leaving, and the D for the GCKS, that are still to be sent.
+    pub(crate) goodbyes: u8,
+    pub(crate) leaving: bool,
+    pub(crate) announce: bool,
+    /// Something changed that a rollover may have waited for.
+    pub(crate) stirred: bool,
+    pub(crate) told_role: Role,
+    pub(crate) told_gcks: Option<Handle>,
+    /// The last time that was told.
+    pub(crate) now: Instant,
+    /// What the last `Idle` promised.
+    pub(crate) promised: Option<Instant>,
+    /// A response without state, for whoever is not served here.
+    pub(crate) refusals: heapless::Vec<Refusal, 2>,
+}
+
+/// A stateless answer to an IKE_SA_INIT, owed to one sender.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) struct Refusal {
+    pub(crate) to: SocketAddr,
+    pub(crate) spi_i: [u8; 8],
+    pub(crate) answer: RefusalKind,
+}
+
+/// What a stateless answer says.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(crate) enum RefusalKind {
+    /// COOKIE with this value.
+    Cookie(heapless::Vec<u8, 33>),
+    /// REDIRECT to the GCKS that this node follows; the Ni of the request goes back.
+    Redirect { to: SocketAddr, nonce: heapless::Vec<u8, 256> },
+    /// TEMPORARY_FAILURE.
+    TemporaryFailure,
+    /// NO_PROPOSAL_CHOSEN.
+    NoProposal,
+    /// INVALID_KE_PAYLOAD with the group that is taken.
+    InvalidKe(u16),
+    /// UNSUPPORTED_CRITICAL_PAYLOAD with the type.
+    UnsupportedCritical(u8),
+}
+
+/// Everything that the parts work on: the node, its tables, its credentials, its randomness, and the time.
+pub(crate) struct Core<'a> {
+    pub(crate) node: &'a mut Node,
+    pub(crate) peers: Table<'a, Peer>,
+    pub(crate) keys: Table<'a, TrafficKey>,
+    pub(crate) handshakes: Table<'a, Handshake>,
+    pub(crate) sealed: Table<'a, Sealed>,
+    pub(crate) strangers: Table<'a, Stranger>,
+    pub(crate) creds: &'a dyn Credentials,
+    pub(crate) rng: &'a mut dyn CryptoRng,
+    pub(crate) now: Instant,
+}
+
+impl<'a> Core<'a> {
+    pub(crate) fn new(
+        node: &'a mut Node,
+        slots: Slots<'a>,
+        creds: &'a dyn Credentials,
+        rng: &'a mut dyn CryptoRng,
+    ) -> Self {
+        let now = node.now;
+        Self {
+            node,
+            peers: Table::new(slots.peers),
+            keys: Table::new(slots.keys),
+            handshakes: Table::new(slots.handshakes),
+            sealed: Table::new(slots.sealed),
+            strangers: Table::new(slots.strangers),
+            creds,
+            rng,
+            now,
+        }
+    }
+
+    /// This node's hold.
+    pub(crate) fn hold(&self) -> Duration {
+        self.node.config.hold()
+    }
+
+    pub(crate) fn hello(&self) -> Duration {
+        self.node.config.settings().hello
+    }
+
+    /// A random span from zero up to `span`, both included.
+    pub(crate) fn random_up_to(&mut self, span: Duration) -> Duration {
+        let range = span.as_millis().saturating_add(1);
+        // The bias of a remainder does not matter for jitter.
+        Duration::from_millis(self.rng.next_u64().checked_rem(range).unwrap_or(0))
+    }
+
+    /// A random index below `count`; 0 for an empty range.
+    pub(crate) fn random_below(&mut self, count: usize) -> usize {
+        let count = u64::try_from(count).unwrap_or(u64::MAX);
+        usize::try_from(self.rng.next_u64().checked_rem(count).unwrap_or(0)).unwrap_or(0)
+    }
+
+    /// `span` with the jitter of announcements and updates: 10 % less to 10 % more (section 11).
+    pub(crate) fn jittered(&mut self, span: Duration) -> Duration {
+        let tenth = span.divided(10);
+        let add = self.random_up_to(tenth.times(2));
+        span.minus(tenth).plus(add)
+    }
+
+    pub(crate) fn own_identity(&self) -> &Identity {
+        &self.node.config.settings().identity
+    }
+
+    /// Counts a drop and says so.
+    pub(crate) fn refuse<T>(&mut self, reason: DropReason) -> Result<T, DropReason> {
+        Err(reason)
+    }
+
+    pub(crate) fn set_timer(&mut self, timer: Timer, span: Duration) {
+        self.node.timers.set(timer, self.now.after(span));
+    }
+
+    /// Whether an identity with this digest was evicted and that is still remembered.
+    pub(crate) fn is_evicted(&self, identity: &Identity) -> bool {
+        let digest = digest(identity);
+        self.node.evicted.iter().any(|entry| entry.digest == digest && entry.until > self.now)
+    }
+}
+
+/// What EVICTED carries of an identity (section 4).
+pub(crate) fn digest(identity: &Identity) -> [u8; 16] {
+    let (head, octets) = identity.body();
+    crate::crypto::identity_digest(&[&head, octets])
+}
+
+/// The sender's address and port as MACs and signatures of announcements cover them: 16 octets, IPv4 mapped, and 2
+/// (section 5.1).
+pub(crate) fn address_octets(address: SocketAddr) -> ([u8; 16], [u8; 2]) {
+    let ip = match address.ip() {
+        IpAddr::V4(ip) => ip.to_ipv6_mapped(),
+        IpAddr::V6(ip) => ip,
+    };
+    (ip.octets(), address.port().to_be_bytes())
+}

@@ -1,0 +1,177 @@
+//! A node that has proved itself: by an exchange, or by the MAC of a Rekey SA in common.
+
+use core::net::SocketAddr;
+
+use crate::{
+    config,
+    exchange::IkeSa,
+    identity::Identity,
+    io::Role,
+    time::{Duration, Instant},
+    wire::{ElectionFlags, ElectionState, NodeState},
+};
+
+/// Under what a peer announces itself (PROTOCOL.md section 5.1).
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct KnownInstance {
+    pub(crate) instance: [u8; 8],
+    /// The least sequence that is still taken.
+    pub(crate) next: u32,
+    /// It was told inside SK: only another exchange, or a change of this node's Rekey SA, can replace it.
+    pub(crate) proved: bool,
+}
+
+/// What this node's office knows of a registrant.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct Registrant {
+    /// It was given the state: it is KEYED. Otherwise it waits (section 7).
+    pub(crate) given: bool,
+    /// It counts: what it has not acknowledged is waited for.
+    pub(crate) live: bool,
+    /// The newest generation under the office's Rekey SA that it announced.
+    pub(crate) acked: Option<u32>,
+    /// It announces the next Rekey SA.
+    pub(crate) has_next_sa: bool,
+    /// Since when it has been silent for hold, so that the state was sent to it.
+    pub(crate) silent: bool,
+    /// Its last request or registration.
+    pub(crate) asked: Instant,
+    /// What KEYS_IN_USE of its last request showed.
+    pub(crate) shows: Shows,
+}
+
+/// What KEYS_IN_USE showed, judged at once: the list itself is not kept.
+#[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
+pub(crate) struct Shows {
+    /// A key that is or was Active here: the registrant is continuing.
+    pub(crate) active: bool,
+    /// A key whose id is another key's here.
+    pub(crate) conflict: bool,
+    /// The Pending key: at a merge, the whole half of that office holds it.
+    pub(crate) pending: bool,
+}
+
+/// An answer owed to a peer's request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) struct OwedReply {
+    pub(crate) message_id: u32,
+    pub(crate) kind: ReplyKind,
+    /// Not before this.
+    pub(crate) at: Instant,
+}
+
+/// What answers a request.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum ReplyKind {
+    /// GSA_REGISTRATION, by the state or without it.
+    Registration,
+    /// GSA_INBAND_REKEY, by SK{}.
+    InbandRekey,
+    /// INFORMATIONAL, by SK{}.
+    Informational,
+}
+
+/// A row of the table of peers.
+pub struct Peer {
+    pub(crate) identity: Identity,
+    pub(crate) address: SocketAddr,
+    pub(crate) instance: Option<KnownInstance>,
+    /// Its newest authenticated ELECTION_STATE.
+    pub(crate) claim: Option<ElectionState>,
+    /// When it was last heard, authenticated.
+    pub(crate) heard: Option<Instant>,
+    /// The Rekey SA whose MAC authenticated it then; none if an exchange did.
+    pub(crate) under: Option<[u8; 16]>,
+    pub(crate) sa: Option<IkeSa>,
+    pub(crate) registrant: Option<Registrant>,
+    /// The instance that holds this office's Rekey SA.
+    pub(crate) holder: Option<[u8; 8]>,
+    /// The number of the newest key that an earlier instance can have had (section 7).
+    pub(crate) earlier: u32,
+    pub(crate) reply: Option<OwedReply>,
+    /// The state is to be pushed to it.
+    pub(crate) push: bool,
+    /// Its initial exchange, for the host: octets and milliseconds.
+    pub(crate) exchange: (u32, u32),
+    /// It is registered, or this node with it; and what the host was told of that.
+    pub(crate) joined: bool,
+    pub(crate) told_joined: bool,
+}
+
+impl Peer {
+    pub(crate) fn new(identity: Identity, address: SocketAddr) -> Self {
+        Self {
+            identity,
+            address,
+            instance: None,
+            claim: None,
+            heard: None,
+            under: None,
+            sa: None,
+            registrant: None,
+            holder: None,
+            earlier: 0,
+            reply: None,
+            push: false,
+            exchange: (0, 0),
+            joined: false,
+            told_joined: false,
+        }
+    }
+
+    /// How long it may be silent (section 5.1).
+    pub(crate) fn hold(&self) -> Option<Duration> {
+        self.claim.as_ref().map(hold)
+    }
+
+    /// It was heard, authenticated, within its hold.
+    pub(crate) fn is_heard(&self, now: Instant) -> bool {
+        match (self.heard, self.hold()) {
+            (Some(heard), Some(hold)) => now < heard.after(hold),
+            _ => false,
+        }
+    }
+
+    /// It claims to serve.
+    pub(crate) fn serves(&self) -> bool {
+        self.claim.is_some_and(|claim| claim.state == NodeState::Gcks)
+    }
+
+    pub(crate) fn is_leaving(&self) -> bool {
+        self.claim.is_some_and(|claim| claim.flags.has(ElectionFlags::LEAVING))
+    }
+
+    pub(crate) fn is_keyed(&self) -> bool {
+        self.claim.is_some_and(|claim| claim.flags.has(ElectionFlags::KEYED))
+    }
+
+    /// It was given the state by this office and counts.
+    pub(crate) fn is_live(&self) -> bool {
+        self.registrant.is_some_and(|registrant| registrant.live)
+    }
+
+    /// Registered here and waiting for the state.
+    pub(crate) fn waits(&self) -> bool {
+        self.registrant.is_some_and(|registrant| !registrant.given)
+    }
+}
+
+/// How long the sender of `claim` may be silent.
+pub(crate) fn hold(claim: &ElectionState) -> Duration {
+    config::hold(Duration::from_millis(u64::from(claim.interval_ms)), claim.hold_multiplier)
+}
+
+/// The election's role for the state on the wire.
+pub(crate) const fn role(state: NodeState) -> Role {
+    match state {
+        NodeState::Initial => Role::Initial,
+        NodeState::Member => Role::Member,
+        NodeState::Gcks => Role::Gcks,
+    }
+}
+
+impl core::fmt::Debug for Peer {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Peer").field("identity", &self.identity).finish_non_exhaustive()
+    }
+}
