@@ -51,7 +51,14 @@ fn life(proof: Proof) {
     lan.settle(40_000);
     let gcks = lan.gcks();
     let reason = RekeyReason::Operator;
-    lan.command(gcks, Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason }).unwrap();
+    lan.command(
+        gcks,
+        Command::Rekey {
+            protocol: RoutingProtocol::Ospfv2,
+            reason,
+        },
+    )
+    .unwrap();
     lan.run(10_000);
     lan.command(gcks, Command::HandOff).unwrap();
     lan.run(10_000);

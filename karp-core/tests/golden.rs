@@ -107,13 +107,22 @@ fn tell(event: &Event) -> String {
         Event::KeyActivated { id } => format!("sends with key {id}"),
         Event::KeyRetired { id } => format!("sends with key {id} no more"),
         Event::KeyRemoved { id } => format!("forgets key {id}"),
-        Event::PeerJoined { peer, octets, elapsed } => {
-            format!("registration with {peer}, {octets} octets in {} ms", elapsed.as_millis())
+        Event::PeerJoined {
+            peer,
+            octets,
+            elapsed,
+        } => {
+            format!(
+                "registration with {peer}, {octets} octets in {} ms",
+                elapsed.as_millis()
+            )
         }
         Event::PeerLeft { peer } => format!("{peer} is gone"),
         Event::RekeyStarted { id } => format!("a rollover to key {id} begins"),
         Event::RekeyCompleted { id } => format!("the rollover to key {id} is complete"),
-        Event::Alarm { alarm, raised } => format!("alarm {} {}", alarm.name(), if *raised { "on" } else { "off" }),
+        Event::Alarm { alarm, raised } => {
+            format!("alarm {} {}", alarm.name(), if *raised { "on" } else { "off" })
+        }
         other => format!("{other:?}"),
     }
 }
@@ -125,8 +134,12 @@ fn prose(sent: &Sent, news: Option<(Option<ElectionState>, ElectionState)>) -> &
     }
     let cookie = peek::notify(&sent.octets, peek::COOKIE).is_some();
     match (header.exchange, header.is_response()) {
-        (peek::IKE_SA_INIT, false) if cookie => "It asks again, with the cookie that shows that it can be reached.",
-        (peek::IKE_SA_INIT, false) => "It asks the candidate, with a proposal, a fresh public key and a nonce.",
+        (peek::IKE_SA_INIT, false) if cookie => {
+            "It asks again, with the cookie that shows that it can be reached."
+        }
+        (peek::IKE_SA_INIT, false) => {
+            "It asks the candidate, with a proposal, a fresh public key and a nonce."
+        }
         (peek::IKE_SA_INIT, true) if cookie => "Under load: come again with this cookie.",
         (peek::IKE_SA_INIT, true) if peek::notify(&sent.octets, peek::REDIRECT).is_some() => {
             "It is not in office: ask that one."
@@ -134,14 +147,22 @@ fn prose(sent: &Sent, news: Option<(Option<ElectionState>, ElectionState)>) -> &
         (peek::IKE_SA_INIT, true) if peek::notify(&sent.octets, peek::TEMPORARY_FAILURE).is_some() => {
             "It is not in office and knows nobody who is."
         }
-        (peek::IKE_SA_INIT, true) => "The answer: its own public key and nonce. Both can derive the keys of an IKE SA.",
-        (peek::GSA_AUTH, false) => "Sealed: who it is, the proof, the group, its instance and election state.",
-        (peek::GSA_AUTH, true) => "Sealed: who the key server is, its proof, and the state: Rekey SA and traffic keys.",
+        (peek::IKE_SA_INIT, true) => {
+            "The answer: its own public key and nonce. Both can derive the keys of an IKE SA."
+        }
+        (peek::GSA_AUTH, false) => {
+            "Sealed: who it is, the proof, the group, its instance and election state."
+        }
+        (peek::GSA_AUTH, true) => {
+            "Sealed: who the key server is, its proof, and the state: Rekey SA and traffic keys."
+        }
         (peek::GSA_REGISTRATION, false) => "It asks for the state, and shows which keys it has.",
         (peek::GSA_REGISTRATION, true) => "The state as it is, or nothing yet for one who waits.",
         (peek::GSA_INBAND_REKEY, false) => "The key server pushes the state to one node.",
         (peek::GSA_INBAND_REKEY, true) => "It has the state.",
-        (peek::INFORMATIONAL, false) => "Sealed: a request for new keys, a farewell, or whether the other lives.",
+        (peek::INFORMATIONAL, false) => {
+            "Sealed: a request for new keys, a farewell, or whether the other lives."
+        }
         (peek::INFORMATIONAL, true) => "It is answered.",
         (peek::GSA_REKEY, _) => "One key update to all: the whole state, sealed under the Rekey SA.",
         _ => "?",
@@ -152,7 +173,9 @@ fn announcement(before: Option<ElectionState>, now: ElectionState) -> &'static s
     if now.flags & ElectionState::LEAVING != 0 {
         return "It leaves.";
     }
-    let Some(before) = before else { return "It is heard for the first time." };
+    let Some(before) = before else {
+        return "It is heard for the first time.";
+    };
     if before.state != now.state {
         return match now.state {
             ElectionState::GCKS => "It has taken office.",
@@ -171,7 +194,9 @@ fn announcement(before: Option<ElectionState>, now: ElectionState) -> &'static s
 
 /// Compares with the file, or writes it.
 fn golden(name: &str, text: &str) {
-    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "traces", name].iter().collect();
+    let path: PathBuf = [env!("CARGO_MANIFEST_DIR"), "tests", "traces", name]
+        .iter()
+        .collect();
     if std::env::var_os("KARP_BLESS").is_some() {
         std::fs::write(&path, text).unwrap();
         return;
@@ -211,7 +236,14 @@ fn rollover() {
     lan.run(8_000);
     let since = lan.now;
     let reason = RekeyReason::Operator;
-    lan.command(0, Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason }).unwrap();
+    lan.command(
+        0,
+        Command::Rekey {
+            protocol: RoutingProtocol::Ospfv2,
+            reason,
+        },
+    )
+    .unwrap();
     lan.run(6_000);
     let title = "r1 asks for new keys, and r3 makes them: a rollover in two phases (PROTOCOL.md section 7).";
     golden("rollover.txt", &write(&lan, &recorder, since, title));

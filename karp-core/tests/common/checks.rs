@@ -53,26 +53,51 @@ impl Checks {
     /// A datagram leaves a router.
     pub fn sent(&mut self, octets: &[u8]) -> Result<(), String> {
         if octets.len() > 1232 {
-            return Err(format!("section 2: a message of {} octets was sent", octets.len()));
+            return Err(format!(
+                "section 2: a message of {} octets was sent",
+                octets.len()
+            ));
         }
-        let Some(header) = Header::of(octets) else { return Err("what was sent is no message".into()) };
+        let Some(header) = Header::of(octets) else {
+            return Err("what was sent is no message".into());
+        };
         if header.length != octets.len() {
-            return Err(format!("a message of {} octets says it has {}", octets.len(), header.length));
+            return Err(format!(
+                "a message of {} octets says it has {}",
+                octets.len(),
+                header.length
+            ));
         }
         let print = fingerprint(octets);
         if header.exchange == GCKS_ELECTION {
             let known = *self.announced.entry((header.spi_i, header.id)).or_insert(print);
             if known != print {
-                return Err(format!("two announcements of one instance have sequence {}", header.id));
+                return Err(format!(
+                    "two announcements of one instance have sequence {}",
+                    header.id
+                ));
             }
             // An announcement that is made twice would make its copies replays: every one rises.
             return Ok(());
         }
-        let Some(sealed) = peek::payloads(octets).into_iter().find(|p| p.kind == SK) else { return Ok(()) };
-        let iv: [u8; 8] = sealed.body.get(..8).ok_or("SK without an IV")?.try_into().unwrap();
-        let known = *self.sealed.entry((header.spis(), header.flags & INITIATOR != 0, iv)).or_insert(print);
+        let Some(sealed) = peek::payloads(octets).into_iter().find(|p| p.kind == SK) else {
+            return Ok(());
+        };
+        let iv: [u8; 8] = sealed
+            .body
+            .get(..8)
+            .ok_or("SK without an IV")?
+            .try_into()
+            .unwrap();
+        let known = *self
+            .sealed
+            .entry((header.spis(), header.flags & INITIATOR != 0, iv))
+            .or_insert(print);
         if known != print {
-            return Err(format!("promise 4: two messages under one key and IV {iv:02x?} ({})", peek::describe(octets)));
+            return Err(format!(
+                "promise 4: two messages under one key and IV {iv:02x?} ({})",
+                peek::describe(octets)
+            ));
         }
         Ok(())
     }
@@ -83,18 +108,28 @@ impl Checks {
         let node = &mut nodes[at];
         let engine = node.engine.as_ref().unwrap();
         if node.told.role != engine.role() {
-            return Err(format!("events told the role {:?}, it is {:?}", node.told.role, engine.role()));
+            return Err(format!(
+                "events told the role {:?}, it is {:?}",
+                node.told.role,
+                engine.role()
+            ));
         }
         let follows = engine.gcks().cloned();
         if node.told.gcks != follows {
-            return Err(format!("events told the GCKS {:?}, it is {follows:?}", node.told.gcks));
+            return Err(format!(
+                "events told the GCKS {:?}, it is {follows:?}",
+                node.told.gcks
+            ));
         }
         let mut table = BTreeMap::new();
         for row in rows.iter().filter(|row| !row.manual) {
             table.insert(row.id, row.state);
         }
         if node.told.keys != table {
-            return Err(format!("events told the keys {:?}, the key table has {table:?}", node.told.keys));
+            return Err(format!(
+                "events told the keys {:?}, the key table has {table:?}",
+                node.told.keys
+            ));
         }
         let (role, spi) = (engine.role(), engine.rekey_sa_spi());
         if role == Role::Member
@@ -133,17 +168,26 @@ impl Checks {
         for row in rows.iter().filter(|row| !row.manual) {
             let boot = *held.entry(row.octets.clone()).or_insert(node.boots);
             if boot != node.boots && !self.may_hold_again {
-                return Err(format!("promise 8: key {} was held before the reboot, in boot {boot}", row.id));
+                return Err(format!(
+                    "promise 8: key {} was held before the reboot, in boot {boot}",
+                    row.id
+                ));
             }
             let (realm, first) = *self.made.entry(row.octets.clone()).or_insert((node.realm, now));
             if realm != node.realm && first >= node.realm_since {
-                return Err(format!("promise 1: key {} belongs to others (realm {realm})", row.id));
+                return Err(format!(
+                    "promise 1: key {} belongs to others (realm {realm})",
+                    row.id
+                ));
             }
             let Some(spi) = spi else { continue };
             if node.role() == Role::Initial {
                 continue;
             }
-            let known = self.by_id.entry((spi, row.protocol, row.id)).or_insert_with(|| row.octets.clone());
+            let known = self
+                .by_id
+                .entry((spi, row.protocol, row.id))
+                .or_insert_with(|| row.octets.clone());
             if *known == row.octets {
                 continue;
             }
@@ -153,21 +197,23 @@ impl Checks {
                 *index != at
                     && other.is_keyed()
                     && other.engine().rekey_sa_spi() == Some(spi)
-                    && other
-                        .rows(now)
-                        .iter()
-                        .any(|theirs| {
-                            !theirs.manual
-                                && theirs.protocol == row.protocol
-                                && theirs.id == row.id
-                                && theirs.octets != row.octets
-                        })
+                    && other.rows(now).iter().any(|theirs| {
+                        !theirs.manual
+                            && theirs.protocol == row.protocol
+                            && theirs.id == row.id
+                            && theirs.octets != row.octets
+                    })
             });
             if let Some((_, other)) = other {
-                return Err(format!("key {} is another key at {}, under the same Rekey SA", row.id, other.name));
+                return Err(format!(
+                    "key {} is another key at {}, under the same Rekey SA",
+                    row.id, other.name
+                ));
             }
         }
-        let active = rows.iter().filter(|row| !row.manual && row.state == State::Active);
+        let active = rows
+            .iter()
+            .filter(|row| !row.manual && row.state == State::Active);
         let ids: BTreeSet<u16> = active.map(|row| row.id).collect();
         if ids.len() > 1 {
             return Err(format!("more than one Active key: {ids:?}"));
@@ -177,7 +223,10 @@ impl Checks {
 
     /// Whether `identity` ever held `key` in a boot before `boot`.
     pub fn held_before(&self, identity: &Identity, key: &[u8], boot: u32) -> bool {
-        self.held.get(identity).and_then(|keys| keys.get(key)).is_some_and(|earlier| *earlier < boot)
+        self.held
+            .get(identity)
+            .and_then(|keys| keys.get(key))
+            .is_some_and(|earlier| *earlier < boot)
     }
 }
 
@@ -191,26 +240,26 @@ impl Told {
             Event::GcksChanged { gcks } => self.gcks.clone_from(gcks),
             Event::StateApplied { generation } => self.generation = Some(*generation),
             Event::KeyInstalled { id } => {
-                if self.keys.insert(*id, State::Pending).is_some() {
-                    return Err(format!("key {id} is told installed twice"));
-                }
+                let known = self.keys.insert(*id, State::Pending).is_some();
+                must(!known, || format!("key {id} is told installed twice"))?;
             }
             Event::KeyActivated { id } => self.moves(*id, State::Active)?,
             Event::KeyRetired { id } => self.moves(*id, State::Retiring)?,
             Event::KeyRemoved { id } => {
-                if self.keys.remove(id).is_none() {
-                    return Err(format!("key {id} is told removed, and was never installed"));
-                }
+                let known = self.keys.remove(id).is_some();
+                must(known, || {
+                    format!("key {id} is told removed, and was never installed")
+                })?;
             }
             Event::Alarm { alarm, raised: true } => {
-                if !self.alarms.insert(*alarm) {
-                    return Err(format!("the alarm {} is raised twice", alarm.name()));
-                }
+                let news = self.alarms.insert(*alarm);
+                must(news, || format!("the alarm {} is raised twice", alarm.name()))?;
             }
             Event::Alarm { alarm, raised: false } => {
-                if !self.alarms.remove(alarm) {
-                    return Err(format!("the alarm {} ends, and was never raised", alarm.name()));
-                }
+                let known = self.alarms.remove(alarm);
+                must(known, || {
+                    format!("the alarm {} ends, and was never raised", alarm.name())
+                })?;
             }
             _ => {}
         }
@@ -224,6 +273,10 @@ impl Told {
             Some(_) => Ok(()),
         }
     }
+}
+
+fn must(holds: bool, why: impl FnOnce() -> String) -> Result<(), String> {
+    if holds { Ok(()) } else { Err(why()) }
 }
 
 fn fingerprint(octets: &[u8]) -> u64 {

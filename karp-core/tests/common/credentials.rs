@@ -63,7 +63,11 @@ impl Store {
                 digest(&[b"the one key of the group"])
             }
             Proof::PairKeys | Proof::Signatures => {
-                let (low, high) = if self.me < *peer { (&self.me, peer) } else { (peer, &self.me) };
+                let (low, high) = if self.me < *peer {
+                    (&self.me, peer)
+                } else {
+                    (peer, &self.me)
+                };
                 digest(&[b"pair", low.octets(), b"|", high.octets()])
             }
         };
@@ -78,7 +82,10 @@ impl Store {
     /// Gives this store a wrong key for `peer`.
     pub fn spoil(&mut self, peer: &Identity) {
         self.keys.insert(peer.clone(), vec![0x55; 32]);
-        self.public.insert(peer.clone(), signing_key(&Identity::fqdn("somebody.else").unwrap()).public());
+        self.public.insert(
+            peer.clone(),
+            signing_key(&Identity::fqdn("somebody.else").unwrap()).public(),
+        );
     }
 }
 
@@ -128,6 +135,9 @@ impl Credentials for Store {
     }
 
     fn expected(&self) -> usize {
-        self.grants.iter().filter(|(identity, grant)| **identity != self.me && grant.expected).count()
+        self.grants
+            .iter()
+            .filter(|(identity, grant)| **identity != self.me && grant.expected)
+            .count()
     }
 }

@@ -24,7 +24,8 @@ impl Forge {
         self.octets[self.next] = kind;
         self.next = self.octets.len();
         self.octets.extend([0, 0]);
-        self.octets.extend(u16::try_from(body.len() + 4).unwrap().to_be_bytes());
+        self.octets
+            .extend(u16::try_from(body.len() + 4).unwrap().to_be_bytes());
         self.octets.extend(body);
         self
     }
@@ -55,7 +56,13 @@ pub fn hint(group: &str, name: &str, instance: [u8; 8], sequence: u32, state: &E
 }
 
 /// The head of an announcement, to add to.
-pub fn announcement(group: &str, name: &str, instance: [u8; 8], sequence: u32, state: &ElectionState) -> Forge {
+pub fn announcement(
+    group: &str,
+    name: &str,
+    instance: [u8; 8],
+    sequence: u32,
+    state: &ElectionState,
+) -> Forge {
     Forge::new(instance, [0; 8], peek::GCKS_ELECTION, INITIATOR, sequence)
         .identity(peek::IDG, 11, group.as_bytes())
         .identity(peek::IDI, 2, name.as_bytes())
@@ -88,7 +95,10 @@ pub fn flipped(octets: &[u8], at: usize, mask: u8) -> Vec<u8> {
 /// The message with the body of its first payload of `kind` replaced octet for octet by `with`, as far as that goes.
 pub fn with_body(octets: &[u8], kind: u8, skip: usize, with: &[u8]) -> Vec<u8> {
     let mut changed = octets.to_vec();
-    let payload = peek::payloads(octets).into_iter().find(|p| p.kind == kind).expect("no such payload");
+    let payload = peek::payloads(octets)
+        .into_iter()
+        .find(|p| p.kind == kind)
+        .expect("no such payload");
     let at = payload.at + skip;
     let end = (at + with.len()).min(payload.at + payload.body.len());
     changed[at..end].copy_from_slice(&with[..end - at]);

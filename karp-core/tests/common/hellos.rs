@@ -99,7 +99,11 @@ impl Hellos {
     pub fn arrive(&mut self, nodes: &[Node], hello: &Hello, now: u64) -> Result<(), String> {
         let (from, to) = (hello.from, hello.to);
         let receiver = &nodes[to];
-        if !receiver.is_up() || receiver.is_paused() || nodes[from].boots != hello.boot || !nodes[from].is_up() {
+        if !receiver.is_up()
+            || receiver.is_paused()
+            || nodes[from].boots != hello.boot
+            || !nodes[from].is_up()
+        {
             return Ok(());
         }
         let row = receiver.receiving(hello.row.protocol, hello.row.id, now);
@@ -121,7 +125,11 @@ impl Hellos {
         if !self.strict || now < self.excused_until {
             return Ok(());
         }
-        let why = if self.agreed[from][to] { "they were neighbours" } else { "they follow one Rekey SA" };
+        let why = if self.agreed[from][to] {
+            "they were neighbours"
+        } else {
+            "they follow one Rekey SA"
+        };
         let have: Vec<String> = receiver.rows(now).iter().map(Held::short).collect();
         Err(format!(
             "promise 3: {} refuses a packet of {} under key {} ({:?}); {why}; it has {have:?}",

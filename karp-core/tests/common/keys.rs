@@ -1,6 +1,10 @@
 //! The key table as the harness keeps and compares it.
 
-use karp_core::{algorithm::RoutingProtocol, keytable::{Row, RowState}, time::Instant};
+use karp_core::{
+    algorithm::RoutingProtocol,
+    keytable::{Row, RowState},
+    time::Instant,
+};
 
 use super::node::TestEngine;
 
@@ -59,5 +63,8 @@ pub fn sending(engine: &TestEngine, protocol: RoutingProtocol, now: Instant) -> 
 }
 
 pub fn receiving(engine: &TestEngine, protocol: RoutingProtocol, id: u16, now: Instant) -> Option<Held> {
-    engine.key_table().receiving(protocol, id, now).map(|row| held(&row))
+    engine
+        .key_table()
+        .receiving(protocol, id, now)
+        .map(|row| held(&row))
 }

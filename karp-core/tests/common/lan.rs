@@ -7,8 +7,9 @@ use std::{
 };
 
 use karp_core::{
-    command::{Command, CommandError},
+    command::Command,
     config::{Config, Settings},
+    error::{CommandError, DropReason},
     identity::Identity,
     io::{Event, Handled, Output, Recv, Role},
 };
@@ -33,7 +34,11 @@ enum Due {
     Hello(usize, u32),
     HelloArrives(Hello),
     /// A host confirms an installation.
-    Confirm { node: usize, boot: u32, generation: u32 },
+    Confirm {
+        node: usize,
+        boot: u32,
+        generation: u32,
+    },
     Resume(usize),
 }
 
@@ -178,7 +183,8 @@ impl Lan {
     /// Boots a router and lets it join.
     pub fn start(&mut self, at: usize) {
         self.boot(at);
-        self.command(at, Command::Join).expect("joining is always possible");
+        self.command(at, Command::Join)
+            .expect("joining is always possible");
     }
 
     /// Boots a router that joins nothing yet.
@@ -189,7 +195,10 @@ impl Lan {
         let config = Config::new(settings).expect("the scenario's configuration is valid");
         self.nodes[at].boot(self.seed, at, config, self.now, self.around);
         self.hellos.forget(at);
-        self.note(&format!("{} starts (boot {})", self.nodes[at].name, self.nodes[at].boots));
+        self.note(&format!(
+            "{} starts (boot {})",
+            self.nodes[at].name, self.nodes[at].boots
+        ));
         if self.hellos.every > 0 {
             let phase = self.dice.below(self.hellos.every);
             let boot = self.nodes[at].boots;
@@ -307,13 +316,26 @@ impl Lan {
 
     /// Puts a datagram on the link.
     pub fn inject(&mut self, injection: Injection) {
-        let Injection { from, to, hop_limit, octets, delay } = injection;
+        let Injection {
+            from,
+            to,
+            hop_limit,
+            octets,
+            delay,
+        } = injection;
         self.trace.octets(&octets);
         let octets: Rc<[u8]> = octets.into();
         for at in 0..self.nodes.len() {
             if to.ip().is_multicast() || self.nodes[at].address == to {
                 let recv = Recv { from, to, hop_limit };
-                self.plan(delay, Due::Arrive(Flight { to: at, recv, octets: Rc::clone(&octets) }));
+                self.plan(
+                    delay,
+                    Due::Arrive(Flight {
+                        to: at,
+                        recv,
+                        octets: Rc::clone(&octets),
+                    }),
+                );
             }
         }
     }
@@ -394,10 +416,14 @@ impl Lan {
     /// Whether these routers are one group with one GCKS and one key.
     pub fn is_one_group(&self, part: &[usize]) -> bool {
         let mut serving = part.iter().filter(|at| self.nodes[**at].role() == Role::Gcks);
-        let (Some(gcks), None) = (serving.next(), serving.next()) else { return false };
+        let (Some(gcks), None) = (serving.next(), serving.next()) else {
+            return false;
+        };
         let gcks = &self.nodes[*gcks];
         let protocol = self.hellos.protocols[0];
-        let Some(key) = gcks.sending(protocol, self.now) else { return false };
+        let Some(key) = gcks.sending(protocol, self.now) else {
+            return false;
+        };
         let spi = gcks.engine().rekey_sa_spi();
         part.iter().all(|at| {
             let node = &self.nodes[*at];
@@ -405,15 +431,18 @@ impl Lan {
             follows
                 && node.is_keyed()
                 && node.engine().rekey_sa_spi() == spi
-                && node.sending(protocol, self.now).is_some_and(|row| row.octets == key.octets)
+                && node
+                    .sending(protocol, self.now)
+                    .is_some_and(|row| row.octets == key.octets)
         })
     }
 
     /// The one router in office; fails the run if there is none or more than one.
     #[track_caller]
     pub fn gcks(&self) -> usize {
-        let serving: Vec<usize> =
-            (0..self.nodes.len()).filter(|at| self.nodes[*at].role() == Role::Gcks).collect();
+        let serving: Vec<usize> = (0..self.nodes.len())
+            .filter(|at| self.nodes[*at].role() == Role::Gcks)
+            .collect();
         if serving.len() != 1 {
             self.fail(&format!("there should be one GCKS, there are {serving:?}"));
         }
@@ -423,12 +452,17 @@ impl Lan {
     /// Some router that is a member.
     #[track_caller]
     pub fn a_member(&self) -> usize {
-        self.nodes.iter().position(|node| node.role() == Role::Member).expect("there is a member")
+        self.nodes
+            .iter()
+            .position(|node| node.role() == Role::Member)
+            .expect("there is a member")
     }
 
     /// Octets of the key that this router's OSPFv2 sends with.
     pub fn key_of(&self, at: usize) -> Option<Vec<u8>> {
-        self.nodes[at].sending(self.hellos.protocols[0], self.now).map(|row| row.octets)
+        self.nodes[at]
+            .sending(self.hellos.protocols[0], self.now)
+            .map(|row| row.octets)
     }
 
     /// Ends the run.
@@ -465,7 +499,11 @@ impl Lan {
                     self.fail(&why);
                 }
             }
-            Due::Confirm { node, boot, generation } => {
+            Due::Confirm {
+                node,
+                boot,
+                generation,
+            } => {
                 if self.nodes[node].boots == boot && self.nodes[node].is_up() {
                     // A later state may have come, and the node may have left: both are no fault of the host.
                     _ = self.command(node, Command::Installed { generation });
@@ -502,8 +540,12 @@ impl Lan {
         let handled = handled.unwrap();
         if let Handled::Dropped(reason) = handled {
             let name = node.name.clone();
-            if reason != karp_core::error::DropReason::Own {
-                self.note(&format!("{name} drops ({}) {}", reason.name(), peek::describe(octets)));
+            if reason != DropReason::Own {
+                self.note(&format!(
+                    "{name} drops ({}) {}",
+                    reason.name(),
+                    peek::describe(octets)
+                ));
             }
             if before != self.nodes[at].rows(self.now) {
                 self.fail("promise 5: a dropped datagram changed the key table");
@@ -550,15 +592,25 @@ impl Lan {
                 Output::Transmit { len, to, kind } => {
                     let octets: Rc<[u8]> = buffer[..len].into();
                     let from = self.nodes[at].address;
-                    self.transmit(Sent { at: self.now, by: Some(at), from, to, kind: Some(kind), octets });
+                    self.transmit(Sent {
+                        at: self.now,
+                        by: Some(at),
+                        from,
+                        to,
+                        kind: Some(kind),
+                        octets,
+                    });
                 }
                 Output::Event(event) => self.event(at, event),
                 Output::Idle { next } => {
                     self.buffer = buffer;
                     if let Some((next, timer)) = next {
                         if next <= local {
-                            self.fail(&format!("{} is idle until {next:?} ({}), and it is {local:?}",
-                                self.nodes[at].name, timer.name()));
+                            self.fail(&format!(
+                                "{} is idle until {next:?} ({}), and it is {local:?}",
+                                self.nodes[at].name,
+                                timer.name()
+                            ));
                         }
                         let wake = self.nodes[at].clock.reaches(next);
                         if self.nodes[at].wake != Some(wake) {
@@ -587,7 +639,14 @@ impl Lan {
             && let Host::Confirms(delay) = self.nodes[at].host
         {
             let boot = self.nodes[at].boots;
-            self.plan(delay, Due::Confirm { node: at, boot, generation });
+            self.plan(
+                delay,
+                Due::Confirm {
+                    node: at,
+                    boot,
+                    generation,
+                },
+            );
         }
         let now = self.now;
         self.nodes[at].events.push((now, event));
@@ -595,7 +654,10 @@ impl Lan {
 
     fn transmit(&mut self, sent: Sent) {
         if let Err(why) = self.checks.sent(&sent.octets) {
-            self.fail(&format!("{}: {why}", sent.by.map_or("somebody", |by| &self.nodes[by].name)));
+            self.fail(&format!(
+                "{}: {why}",
+                sent.by.map_or("somebody", |by| &self.nodes[by].name)
+            ));
         }
         let by = sent.by.expect("a router sends");
         self.trace.octets(&sent.octets);
@@ -630,10 +692,25 @@ impl Lan {
                 continue;
             }
             // A socket hears its own multicast, and nothing is lost on that way.
-            let link = if by == to { Link::CLEAN } else { self.link_of(by, to) };
+            let link = if by == to {
+                Link::CLEAN
+            } else {
+                self.link_of(by, to)
+            };
             for delay in link.fates(&mut self.dice) {
-                let recv = Recv { from: sent.from, to: sent.to, hop_limit: Some(255) };
-                self.plan(delay, Due::Arrive(Flight { to, recv, octets: Rc::clone(&octets) }));
+                let recv = Recv {
+                    from: sent.from,
+                    to: sent.to,
+                    hop_limit: Some(255),
+                };
+                self.plan(
+                    delay,
+                    Due::Arrive(Flight {
+                        to,
+                        recv,
+                        octets: Rc::clone(&octets),
+                    }),
+                );
             }
         }
     }
@@ -660,9 +737,14 @@ impl Lan {
         if self.nodes[from].is_paused() {
             return;
         }
-        let spi = self.nodes[from].engine().rekey_sa_spi().filter(|_| self.nodes[from].is_keyed());
+        let spi = self.nodes[from]
+            .engine()
+            .rekey_sa_spi()
+            .filter(|_| self.nodes[from].is_keyed());
         for protocol in self.hellos.protocols.clone() {
-            let Some(row) = self.nodes[from].sending(protocol, self.now) else { continue };
+            let Some(row) = self.nodes[from].sending(protocol, self.now) else {
+                continue;
+            };
             self.hellos.sent += 1;
             for to in 0..self.nodes.len() {
                 if to == from || !self.reach[from][to] {
@@ -673,7 +755,16 @@ impl Lan {
                     continue;
                 }
                 let delay = link.latency + self.dice.below(link.jitter + 1);
-                self.plan(delay, Due::HelloArrives(Hello { from, to, boot, row: row.clone(), spi }));
+                self.plan(
+                    delay,
+                    Due::HelloArrives(Hello {
+                        from,
+                        to,
+                        boot,
+                        row: row.clone(),
+                        spi,
+                    }),
+                );
             }
         }
     }

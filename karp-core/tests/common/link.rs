@@ -19,13 +19,31 @@ pub struct Link {
 
 impl Link {
     /// One to two milliseconds and no fault.
-    pub const CLEAN: Self = Self { latency: 1, jitter: 1, loss: 0, duplicate: 0, reorder: 0 };
+    pub const CLEAN: Self = Self {
+        latency: 1,
+        jitter: 1,
+        loss: 0,
+        duplicate: 0,
+        reorder: 0,
+    };
     /// What the scenarios call a bad link: a tenth lost, a tenth doubled, a tenth out of order.
-    pub const BAD: Self = Self { latency: 1, jitter: 4, loss: 10, duplicate: 10, reorder: 10 };
+    pub const BAD: Self = Self {
+        latency: 1,
+        jitter: 4,
+        loss: 10,
+        duplicate: 10,
+        reorder: 10,
+    };
 
     /// A link that loses `loss` percent, with some datagrams doubled and out of order.
     pub const fn lossy(loss: u32) -> Self {
-        Self { latency: 1, jitter: 4, loss, duplicate: 5, reorder: 5 }
+        Self {
+            latency: 1,
+            jitter: 4,
+            loss,
+            duplicate: 5,
+            reorder: 5,
+        }
     }
 
     /// The delays of the copies of one datagram: none if it is lost.
@@ -34,12 +52,20 @@ impl Link {
             return Fates { delays: [None, None] };
         }
         let first = self.delay(dice);
-        let second = dice.chance(self.duplicate).then(|| self.delay(dice) + dice.between(0, 40));
-        Fates { delays: [Some(first), second] }
+        let second = dice
+            .chance(self.duplicate)
+            .then(|| self.delay(dice) + dice.between(0, 40));
+        Fates {
+            delays: [Some(first), second],
+        }
     }
 
     fn delay(&self, dice: &mut Dice) -> u64 {
-        let held = if dice.chance(self.reorder) { dice.between(20, 120) } else { 0 };
+        let held = if dice.chance(self.reorder) {
+            dice.between(20, 120)
+        } else {
+            0
+        };
         self.latency + dice.below(self.jitter + 1) + held
     }
 }

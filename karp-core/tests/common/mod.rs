@@ -2,7 +2,12 @@
 //! virtual and jumps from event to event; one seed gives one run; what must always hold is checked after every step.
 //!
 //! Only the public face of karp-core is used here. Message formats are written and read from PROTOCOL.md anew.
-#![allow(dead_code, unreachable_pub, reason = "each test crate uses its part of the laboratory")]
+#![allow(
+    dead_code,
+    unused_imports,
+    unreachable_pub,
+    reason = "each test crate uses its part of the laboratory"
+)]
 
 pub mod checks;
 pub mod credentials;

@@ -5,8 +5,9 @@ use std::{collections::VecDeque, net::SocketAddr, rc::Rc};
 use karp_core::{
     Engine,
     algorithm::RoutingProtocol,
-    command::{Command, CommandError},
+    command::Command,
     config::{Config, Settings},
+    error::CommandError,
     identity::Identity,
     io::{Event, Role},
     time::Instant,
@@ -47,7 +48,9 @@ impl Clock {
     pub fn reaches(&self, local: Instant) -> u64 {
         let wanted = local.as_millis();
         let span = i128::from(wanted.saturating_sub(self.origin));
-        let mut now = u64::try_from(span * 1_000_000 / i128::from(1_000_000 + self.ppm)).unwrap().saturating_sub(2);
+        let mut now = u64::try_from(span * 1_000_000 / i128::from(1_000_000 + self.ppm))
+            .unwrap()
+            .saturating_sub(2);
         while self.local(now).as_millis() < wanted {
             now += 1;
         }
@@ -109,7 +112,10 @@ impl Node {
             tweaks: Vec::new(),
             realm: 0,
             realm_since: 0,
-            clock: Clock { origin: 1_000_000, ppm: 0 },
+            clock: Clock {
+                origin: 1_000_000,
+                ppm: 0,
+            },
             host: Host::Reads,
             sizes: Sizes::SERVER,
             paused_until: None,
@@ -134,19 +140,15 @@ impl Node {
         let mut settings = Settings::new(group, self.identity.clone(), self.address);
         settings.router_id = index as u64 + 1;
         settings.confirm_installs = self.host != Host::Reads;
-        common.iter().chain(&self.tweaks).for_each(|tweak| tweak(&mut settings));
+        common
+            .iter()
+            .chain(&self.tweaks)
+            .for_each(|tweak| tweak(&mut settings));
         settings
     }
 
     /// A new engine: the router boots. It has joined nothing yet.
-    pub fn boot(
-        &mut self,
-        seed: u64,
-        index: usize,
-        config: Config,
-        now: u64,
-        around: fn(&mut dyn FnMut()),
-    ) {
+    pub fn boot(&mut self, seed: u64, index: usize, config: Config, now: u64, around: fn(&mut dyn FnMut())) {
         self.boots += 1;
         self.started_at = now;
         let entropy = generator(seed, 1_000_000 + index as u64 * 1000 + u64::from(self.boots));
@@ -158,7 +160,9 @@ impl Node {
                 engine = Some(TestEngine::new(config, store, entropy, room, local));
             }
         });
-        self.engine = Some(Box::new(engine.unwrap().expect("the scenario's configuration is valid")));
+        self.engine = Some(Box::new(
+            engine.unwrap().expect("the scenario's configuration is valid"),
+        ));
         self.told = Told::default();
         self.events.clear();
         self.inbox.clear();
@@ -210,19 +214,25 @@ impl Node {
     /// The rows of its key table, oldest protocol first.
     pub fn rows(&self, now: u64) -> Vec<Held> {
         let local = self.clock.local(now);
-        self.engine.as_ref().map_or_else(Vec::new, |engine| keys::rows(engine, local))
+        self.engine
+            .as_ref()
+            .map_or_else(Vec::new, |engine| keys::rows(engine, local))
     }
 
     /// The row that `protocol` sends with.
     pub fn sending(&self, protocol: RoutingProtocol, now: u64) -> Option<Held> {
         let local = self.clock.local(now);
-        self.engine.as_ref().and_then(|engine| keys::sending(engine, protocol, local))
+        self.engine
+            .as_ref()
+            .and_then(|engine| keys::sending(engine, protocol, local))
     }
 
     /// The row that a packet of `protocol` with `id` is checked with.
     pub fn receiving(&self, protocol: RoutingProtocol, id: u16, now: u64) -> Option<Held> {
         let local = self.clock.local(now);
-        self.engine.as_ref().and_then(|engine| keys::receiving(engine, protocol, id, local))
+        self.engine
+            .as_ref()
+            .and_then(|engine| keys::receiving(engine, protocol, id, local))
     }
 
     /// How many events of this boot `wanted` holds for.

@@ -91,20 +91,33 @@ impl Payload<'_> {
         if self.kind != NOTIFY {
             return None;
         }
-        Some((u16::from_be_bytes([*self.body.get(2)?, *self.body.get(3)?]), self.body.get(4..)?))
+        Some((
+            u16::from_be_bytes([*self.body.get(2)?, *self.body.get(3)?]),
+            self.body.get(4..)?,
+        ))
     }
 }
 
 /// The payloads in the clear, in order; it ends at SK or where the chain breaks.
 pub fn payloads(octets: &[u8]) -> Vec<Payload<'_>> {
     let mut found = Vec::new();
-    let Some(header) = Header::of(octets) else { return found };
+    let Some(header) = Header::of(octets) else {
+        return found;
+    };
     let (mut kind, mut at) = (header.first, Header::LEN);
     while kind != 0 {
-        let Some(generic) = octets.get(at..at + 4) else { break };
+        let Some(generic) = octets.get(at..at + 4) else {
+            break;
+        };
         let length = usize::from(u16::from_be_bytes([generic[2], generic[3]]));
-        let Some(body) = octets.get(at + 4..at + length) else { break };
-        found.push(Payload { kind, at: at + 4, body });
+        let Some(body) = octets.get(at + 4..at + length) else {
+            break;
+        };
+        found.push(Payload {
+            kind,
+            at: at + 4,
+            body,
+        });
         if kind == SK {
             break;
         }
@@ -115,7 +128,9 @@ pub fn payloads(octets: &[u8]) -> Vec<Payload<'_>> {
 
 /// The data of the first notify of type `wanted` in the clear.
 pub fn notify(octets: &[u8], wanted: u16) -> Option<Vec<u8>> {
-    payloads(octets).iter().find_map(|p| p.notify().filter(|n| n.0 == wanted).map(|n| n.1.to_vec()))
+    payloads(octets)
+        .iter()
+        .find_map(|p| p.notify().filter(|n| n.0 == wanted).map(|n| n.1.to_vec()))
 }
 
 /// What ELECTION_STATE says (PROTOCOL.md section 5.1).
@@ -182,7 +197,9 @@ pub fn election(octets: &[u8]) -> Option<ElectionState> {
 
 /// A line for people: what this datagram is.
 pub fn describe(octets: &[u8]) -> String {
-    let Some(h) = Header::of(octets) else { return format!("{} octets that are no message", octets.len()) };
+    let Some(h) = Header::of(octets) else {
+        return format!("{} octets that are no message", octets.len());
+    };
     let mut text = String::new();
     let way = if h.is_response() { "response" } else { "request" };
     match h.exchange {
@@ -203,7 +220,11 @@ pub fn describe(octets: &[u8]) -> String {
             2 => "GCKS",
             _ => "state?",
         };
-        _ = write!(text, ": {state} priority {} generation {} members {}", e.priority, e.generation, e.members);
+        _ = write!(
+            text,
+            ": {state} priority {} generation {} members {}",
+            e.priority, e.generation, e.members
+        );
         for (flag, name) in [(1, "keyed"), (2, "preempt"), (4, "leaving")] {
             if e.flags & flag != 0 {
                 _ = write!(text, " {name}");

@@ -14,9 +14,21 @@ pub struct Sizes {
 
 impl Sizes {
     /// A server's, with the defaults of section 11.
-    pub const SERVER: Self = Self { peers: 64, keys: 16, handshakes: 64, sealed: 16, strangers: 32 };
+    pub const SERVER: Self = Self {
+        peers: 64,
+        keys: 16,
+        handshakes: 64,
+        sealed: 16,
+        strangers: 32,
+    };
     /// A line card's.
-    pub const LINE_CARD: Self = Self { peers: 8, keys: 12, handshakes: 4, sealed: 4, strangers: 8 };
+    pub const LINE_CARD: Self = Self {
+        peers: 8,
+        keys: 12,
+        handshakes: 4,
+        sealed: 4,
+        strangers: 8,
+    };
 }
 
 /// One router's tables.

@@ -14,7 +14,11 @@ pub struct Trace {
 
 impl Default for Trace {
     fn default() -> Self {
-        Self { lines: VecDeque::new(), keep: Some(400), hash: Sha256::new() }
+        Self {
+            lines: VecDeque::new(),
+            keep: Some(400),
+            hash: Sha256::new(),
+        }
     }
 }
 

@@ -55,7 +55,13 @@ pub struct Injection {
 impl Injection {
     /// Arrives in a millisecond with hop limit 255.
     pub fn new(from: SocketAddr, to: SocketAddr, octets: Vec<u8>) -> Self {
-        Self { from, to, hop_limit: Some(255), octets, delay: 1 }
+        Self {
+            from,
+            to,
+            hop_limit: Some(255),
+            octets,
+            delay: 1,
+        }
     }
 
     /// Arrives at once, ahead of everything that was sent in the same step.

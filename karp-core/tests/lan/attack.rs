@@ -5,7 +5,12 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use karp_core::io::Role;
 
 use super::{
-    common::{Lan, dice::Dice, forge, peek, seeds, wire::{Injection, Sent}},
+    common::{
+        Lan,
+        dice::Dice,
+        forge, peek, seeds,
+        wire::{Injection, Sent},
+    },
     nothing_refused, roles,
 };
 
@@ -41,7 +46,10 @@ fn start_among_thousands_of_forged_claims() {
         }
         // wait 4 s, validate up to 20 s, and the merges of those who took office apart.
         let settled = settled.unwrap_or_else(|| lan.fail("no group while the attack lasts"));
-        assert!(settled <= 90_000, "seed {seed}: one group after {settled} ms under attack");
+        assert!(
+            settled <= 90_000,
+            "seed {seed}: one group after {settled} ms under attack"
+        );
         lan.settle(60_000);
         nothing_refused(&lan);
     });
@@ -59,17 +67,26 @@ fn a_group_in_office_among_forged_claims() {
             lan.run(10);
         }
         assert_eq!(lan.gcks(), 2);
-        assert!(lan.nodes.iter().all(|node| roles(node).len() == 2), "nobody changed its part");
+        assert!(
+            lan.nodes.iter().all(|node| roles(node).len() == 2),
+            "nobody changed its part"
+        );
         // Three hellos a second in 60 s, and the GCKS's probes: a limited rate.
         let sent: u32 = (0..3).map(|at| sent(&lan, at)).sum::<u32>() - before;
-        assert!(sent <= 1_800, "seed {seed}: {sent} messages sent in 60 s of attack");
+        assert!(
+            sent <= 1_800,
+            "seed {seed}: {sent} messages sent in 60 s of attack"
+        );
         nothing_refused(&lan);
     });
 }
 
 fn sent(lan: &Lan, at: usize) -> u32 {
     use karp_core::io::MessageKind;
-    MessageKind::ALL.iter().map(|kind| lan.nodes[at].engine().counters().sent(*kind).messages).sum()
+    MessageKind::ALL
+        .iter()
+        .map(|kind| lan.nodes[at].engine().counters().sent(*kind).messages)
+        .sum()
 }
 
 /// A newcomer joins a group in office while claims rain.
@@ -101,7 +118,8 @@ fn racing(seed: u64, forge: impl Fn(&Sent) -> Vec<u8> + 'static) {
     lan.tap(move |sent, hand| {
         if sent.by == Some(0) && sent.is(peek::IKE_SA_INIT, false) {
             // Ahead of the answer of the one who was asked, from its address.
-            hand.inject.push(Injection::new(sent.to, sent.from, forge(sent)).at_once());
+            hand.inject
+                .push(Injection::new(sent.to, sent.from, forge(sent)).at_once());
         }
     });
     lan.start(0);
@@ -173,7 +191,12 @@ fn racing_error_notifies() {
 fn racing_redirects() {
     seeds(4, |seed| {
         racing(seed, |sent| {
-            let nonce = peek::payloads(&sent.octets).into_iter().find(|p| p.kind == peek::NONCE).unwrap().body.to_vec();
+            let nonce = peek::payloads(&sent.octets)
+                .into_iter()
+                .find(|p| p.kind == peek::NONCE)
+                .unwrap()
+                .body
+                .to_vec();
             let mut data = vec![241, 6, 10, 66, 6, 6];
             data.extend(848_u16.to_be_bytes());
             data.extend(nonce);
@@ -210,10 +233,12 @@ fn an_unprotected_error_in_gsa_auth() {
                 let header = sent.header();
                 let error = forge::Forge::new(header.spi_i, header.spi_r, peek::GSA_AUTH, peek::RESPONSE, 1);
                 let error = error.notify(24, &[]).finish();
-                hand.inject.push(Injection::new(sent.to, sent.from, error).at_once());
+                hand.inject
+                    .push(Injection::new(sent.to, sent.from, error).at_once());
                 let sealed = forge::Forge::new(header.spi_i, header.spi_r, peek::GSA_AUTH, peek::RESPONSE, 1);
                 let sealed = sealed.payload(peek::SK, &[0x5a; 120]).finish();
-                hand.inject.push(Injection::new(sent.to, sent.from, sealed).at_once());
+                hand.inject
+                    .push(Injection::new(sent.to, sent.from, sealed).at_once());
             }
         });
         lan.start(0);
@@ -259,7 +284,8 @@ fn announcements_sent_from_another_address() {
         let thief = lan.address_of(99);
         lan.tap(move |sent, hand| {
             if sent.header().exchange == peek::GCKS_ELECTION {
-                hand.inject.push(Injection::new(thief, sent.to, sent.octets.to_vec()).at_once());
+                hand.inject
+                    .push(Injection::new(thief, sent.to, sent.octets.to_vec()).at_once());
             }
         });
         lan.run(20_000);
@@ -276,9 +302,11 @@ fn reflected_messages() {
     seeds(3, |seed| {
         let mut lan = Lan::of(seed, 4);
         lan.tap(|sent, hand| {
-            hand.inject.push(Injection::new(sent.to, sent.from, sent.octets.to_vec()));
+            hand.inject
+                .push(Injection::new(sent.to, sent.from, sent.octets.to_vec()));
             if !sent.to.ip().is_multicast() {
-                hand.inject.push(Injection::new(sent.from, sent.from, sent.octets.to_vec()));
+                hand.inject
+                    .push(Injection::new(sent.from, sent.from, sent.octets.to_vec()));
             }
         });
         lan.start_all();
@@ -304,13 +332,19 @@ fn two_offices_are_told_of_a_third() {
             claim(&mut lan, &mut dice);
             lan.run(20);
         }
-        assert_eq!((lan.nodes[1].role(), lan.nodes[3].role()), (Role::Gcks, Role::Gcks));
+        assert_eq!(
+            (lan.nodes[1].role(), lan.nodes[3].role()),
+            (Role::Gcks, Role::Gcks)
+        );
         lan.heal();
         for _ in 0..3_000 {
             claim(&mut lan, &mut dice);
             lan.run(20);
         }
-        assert!(lan.is_settled(), "seed {seed}: the halves merge while the attack goes on");
+        assert!(
+            lan.is_settled(),
+            "seed {seed}: the halves merge while the attack goes on"
+        );
         nothing_refused(&lan);
     });
 }

@@ -7,7 +7,16 @@ use karp_core::{
 };
 
 use super::{
-    common::{Lan, credentials::Proof, forge, node::TestEngine, peek, room::{Room, Sizes}, seeds, wire::Injection},
+    common::{
+        Lan,
+        credentials::Proof,
+        forge,
+        node::TestEngine,
+        peek,
+        room::{Room, Sizes},
+        seeds,
+        wire::Injection,
+    },
     nothing_refused, roles,
 };
 
@@ -42,7 +51,10 @@ fn a_wrong_pre_shared_key() {
             others.iter().for_each(|other| lan.nodes[2].store.spoil(other));
         });
         assert!(lan.nodes[1].engine().counters().dropped(DropReason::BadProof) > 0);
-        assert!(lan.nodes[2].told.alarms.contains(&Alarm::ProofRefused), "it is told what is wrong");
+        assert!(
+            lan.nodes[2].told.alarms.contains(&Alarm::ProofRefused),
+            "it is told what is wrong"
+        );
     });
 }
 
@@ -85,7 +97,13 @@ fn an_identity_that_may_not_join() {
             }
         });
         assert!(lan.nodes[2].told.alarms.contains(&Alarm::NotAuthorised));
-        assert!(lan.nodes[1].engine().counters().dropped(DropReason::NotAuthorised) > 0);
+        assert!(
+            lan.nodes[1]
+                .engine()
+                .counters()
+                .dropped(DropReason::NotAuthorised)
+                > 0
+        );
     });
 }
 
@@ -103,7 +121,10 @@ fn a_server_that_may_not_serve() {
         lan.start(1);
         lan.start(2);
         lan.run(4_000);
-        assert!(!lan.nodes[1].is_keyed() && !lan.nodes[2].is_keyed(), "nobody registers with it");
+        assert!(
+            !lan.nodes[1].is_keyed() && !lan.nodes[2].is_keyed(),
+            "nobody registers with it"
+        );
         assert!(lan.nodes[1].told.alarms.contains(&Alarm::CandidateRefused));
         // They take office whatever its announcements say, and it yields to the proof of a better one.
         lan.settle(90_000);
@@ -156,9 +177,20 @@ fn another_hop_limit() {
     for sent in lan.record.take().unwrap() {
         for hop_limit in [Some(254), Some(1), Some(0), None] {
             for at in 0..2 {
-                let recv = Recv { from: sent.from, to: sent.to, hop_limit };
-                assert_eq!(lan.hand(at, recv, &sent.octets), Handled::Dropped(DropReason::HopLimit));
-                assert_eq!(lan.hand(at, recv, &[0xff; 7]), Handled::Dropped(DropReason::HopLimit), "before parsing");
+                let recv = Recv {
+                    from: sent.from,
+                    to: sent.to,
+                    hop_limit,
+                };
+                assert_eq!(
+                    lan.hand(at, recv, &sent.octets),
+                    Handled::Dropped(DropReason::HopLimit)
+                );
+                assert_eq!(
+                    lan.hand(at, recv, &[0xff; 7]),
+                    Handled::Dropped(DropReason::HopLimit),
+                    "before parsing"
+                );
             }
         }
     }
@@ -172,7 +204,11 @@ fn gtsm_can_be_switched_off() {
     lan.nodes[0].set(|s| s.gtsm = false);
     lan.start(0);
     let hint = forge::hint("lan", "r9", [9; 8], 1, &forge::pretender());
-    let recv = Recv { from: lan.address_of(9), to: lan.multicast(), hop_limit: Some(3) };
+    let recv = Recv {
+        from: lan.address_of(9),
+        to: lan.multicast(),
+        hop_limit: Some(3),
+    };
     assert_eq!(lan.hand(0, recv, &hint), Handled::Accepted);
 }
 
@@ -182,22 +218,50 @@ fn strays_are_counted_by_reason() {
     let mut lan = Lan::of(1, 1);
     lan.start(0);
     let (from, group, own) = (lan.address_of(9), lan.multicast(), lan.nodes[0].address);
-    let recv = |to| Recv { from, to, hop_limit: Some(255) };
+    let recv = |to| Recv {
+        from,
+        to,
+        hop_limit: Some(255),
+    };
     let mut state = forge::pretender();
     let other = forge::hint("another", "r9", [9; 8], 1, &state);
-    assert_eq!(lan.hand(0, recv(group), &other), Handled::Dropped(DropReason::OtherGroup));
+    assert_eq!(
+        lan.hand(0, recv(group), &other),
+        Handled::Dropped(DropReason::OtherGroup)
+    );
     let good = forge::hint("lan", "r9", [9; 8], 1, &state);
-    assert_eq!(lan.hand(0, recv(own), &good), Handled::Dropped(DropReason::WrongDestination));
+    assert_eq!(
+        lan.hand(0, recv(own), &good),
+        Handled::Dropped(DropReason::WrongDestination)
+    );
     state.version = 2;
     let newer = forge::hint("lan", "r9", [9; 8], 1, &state);
-    assert_eq!(lan.hand(0, recv(group), &newer), Handled::Dropped(DropReason::OtherVersion));
+    assert_eq!(
+        lan.hand(0, recv(group), &newer),
+        Handled::Dropped(DropReason::OtherVersion)
+    );
     let unknown = forge::Forge::new([1; 8], [0; 8], 200, peek::INITIATOR, 0).finish();
-    assert_eq!(lan.hand(0, recv(own), &unknown), Handled::Dropped(DropReason::UnknownExchange));
-    let nobodys = forge::Forge::new([1; 8], [2; 8], peek::INFORMATIONAL, 0, 0).payload(peek::SK, &[0; 40]).finish();
-    assert_eq!(lan.hand(0, recv(own), &nobodys), Handled::Dropped(DropReason::UnknownSpi));
-    let update = forge::Forge::new([1; 8], [2; 8], peek::GSA_REKEY, peek::INITIATOR, 0).payload(peek::SK, &[0; 40]);
-    assert_eq!(lan.hand(0, recv(group), &update.finish()), Handled::Dropped(DropReason::UnknownSpi));
-    assert_eq!(lan.hand(0, recv(own), &[]), Handled::Dropped(DropReason::Malformed));
+    assert_eq!(
+        lan.hand(0, recv(own), &unknown),
+        Handled::Dropped(DropReason::UnknownExchange)
+    );
+    let nobodys = forge::Forge::new([1; 8], [2; 8], peek::INFORMATIONAL, 0, 0)
+        .payload(peek::SK, &[0; 40])
+        .finish();
+    assert_eq!(
+        lan.hand(0, recv(own), &nobodys),
+        Handled::Dropped(DropReason::UnknownSpi)
+    );
+    let update =
+        forge::Forge::new([1; 8], [2; 8], peek::GSA_REKEY, peek::INITIATOR, 0).payload(peek::SK, &[0; 40]);
+    assert_eq!(
+        lan.hand(0, recv(group), &update.finish()),
+        Handled::Dropped(DropReason::UnknownSpi)
+    );
+    assert_eq!(
+        lan.hand(0, recv(own), &[]),
+        Handled::Dropped(DropReason::Malformed)
+    );
     assert_eq!(lan.nodes[0].engine().counters().dropped_total(), 7);
 }
 
@@ -214,12 +278,27 @@ fn an_engine_cannot_be_built_from_a_bad_configuration() {
     let mut store = lan.nodes[0].store.clone();
     assert_eq!(build(store.clone(), Sizes::SERVER), None);
     for sizes in [
-        Sizes { peers: 0, ..Sizes::SERVER },
-        Sizes { keys: 7, ..Sizes::SERVER },
-        Sizes { handshakes: 1, ..Sizes::SERVER },
-        Sizes { sealed: 1, ..Sizes::SERVER },
+        Sizes {
+            peers: 0,
+            ..Sizes::SERVER
+        },
+        Sizes {
+            keys: 7,
+            ..Sizes::SERVER
+        },
+        Sizes {
+            handshakes: 1,
+            ..Sizes::SERVER
+        },
+        Sizes {
+            sealed: 1,
+            ..Sizes::SERVER
+        },
     ] {
-        assert!(matches!(build(store.clone(), sizes), Some(ConfigError::Storage { .. })), "{sizes:?}");
+        assert!(
+            matches!(build(store.clone(), sizes), Some(ConfigError::Storage { .. })),
+            "{sizes:?}"
+        );
     }
     store.grant(&lan.nodes[0].identity, Grant::NONE);
     assert_eq!(build(store, Sizes::SERVER), Some(ConfigError::OwnGrant));

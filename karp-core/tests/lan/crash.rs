@@ -19,7 +19,12 @@ enum Fault {
     ReceiverDies,
 }
 
-const FAULTS: [Fault; 4] = [Fault::Lost, Fault::SenderDies, Fault::SenderDiesAfter, Fault::ReceiverDies];
+const FAULTS: [Fault; 4] = [
+    Fault::Lost,
+    Fault::SenderDies,
+    Fault::SenderDiesAfter,
+    Fault::ReceiverDies,
+];
 
 /// r3 joins r2's group of two; the `nth` unicast message between r3 and anybody meets `fault`. Whoever died comes
 /// back 3 s later.
@@ -33,7 +38,9 @@ fn exchange(seed: u64, nth: usize, fault: Fault) {
     let mut seen = 0;
     lan.tap(move |sent, hand| {
         let receiver = addresses.iter().position(|address| *address == sent.to);
-        let (Some(by), Some(to)) = (sent.by, receiver) else { return };
+        let (Some(by), Some(to)) = (sent.by, receiver) else {
+            return;
+        };
         if by != 2 && to != 2 {
             return;
         }
@@ -66,17 +73,23 @@ fn initial_exchange_each_message_lost() {
 
 #[test]
 fn initial_exchange_sender_dies_before_each_message() {
-    seeds(2, |seed| (1..=6).for_each(|nth| exchange(seed, nth, Fault::SenderDies)));
+    seeds(2, |seed| {
+        (1..=6).for_each(|nth| exchange(seed, nth, Fault::SenderDies))
+    });
 }
 
 #[test]
 fn initial_exchange_sender_dies_after_each_message() {
-    seeds(2, |seed| (1..=6).for_each(|nth| exchange(seed, nth, Fault::SenderDiesAfter)));
+    seeds(2, |seed| {
+        (1..=6).for_each(|nth| exchange(seed, nth, Fault::SenderDiesAfter))
+    });
 }
 
 #[test]
 fn initial_exchange_receiver_dies_at_each_message() {
-    seeds(2, |seed| (1..=6).for_each(|nth| exchange(seed, nth, Fault::ReceiverDies)));
+    seeds(2, |seed| {
+        (1..=6).for_each(|nth| exchange(seed, nth, Fault::ReceiverDies))
+    });
 }
 
 /// Four routers roll over; the `nth` message after the request meets `fault`.
@@ -105,7 +118,14 @@ fn rollover(seed: u64, nth: usize, fault: Fault) {
             }
         }
     });
-    lan.command(3, Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason: RekeyReason::Operator }).unwrap();
+    lan.command(
+        3,
+        Command::Rekey {
+            protocol: RoutingProtocol::Ospfv2,
+            reason: RekeyReason::Operator,
+        },
+    )
+    .unwrap();
     lan.run(6_000);
     lan.untap();
     lan.settle(30_000);
@@ -118,22 +138,30 @@ fn rollover(seed: u64, nth: usize, fault: Fault) {
 
 #[test]
 fn rollover_each_message_lost() {
-    seeds(1, |seed| (1..=12).for_each(|nth| rollover(seed, nth, Fault::Lost)));
+    seeds(1, |seed| {
+        (1..=12).for_each(|nth| rollover(seed, nth, Fault::Lost))
+    });
 }
 
 #[test]
 fn rollover_sender_dies_before_each_message() {
-    seeds(1, |seed| (1..=12).for_each(|nth| rollover(seed, nth, Fault::SenderDies)));
+    seeds(1, |seed| {
+        (1..=12).for_each(|nth| rollover(seed, nth, Fault::SenderDies))
+    });
 }
 
 #[test]
 fn rollover_sender_dies_after_each_message() {
-    seeds(1, |seed| (1..=12).for_each(|nth| rollover(seed, nth, Fault::SenderDiesAfter)));
+    seeds(1, |seed| {
+        (1..=12).for_each(|nth| rollover(seed, nth, Fault::SenderDiesAfter))
+    });
 }
 
 #[test]
 fn rollover_receiver_dies_at_each_message() {
-    seeds(1, |seed| (1..=12).for_each(|nth| rollover(seed, nth, Fault::ReceiverDies)));
+    seeds(1, |seed| {
+        (1..=12).for_each(|nth| rollover(seed, nth, Fault::ReceiverDies))
+    });
 }
 
 /// The same fault strikes twice: the second while the first is being mended.
@@ -143,7 +171,14 @@ fn two_faults_in_one_rollover() {
         let mut lan = Lan::settled(seed, 5);
         lan.run(8_000);
         let gcks = lan.gcks();
-        lan.command(gcks, Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason: RekeyReason::Operator }).unwrap();
+        lan.command(
+            gcks,
+            Command::Rekey {
+                protocol: RoutingProtocol::Ospfv2,
+                reason: RekeyReason::Operator,
+            },
+        )
+        .unwrap();
         for _ in 0..2 {
             let after = lan.dice.below(3_000);
             lan.run(after);

@@ -1,7 +1,8 @@
 //! A router is put out, and every key changes (section 7).
 
 use karp_core::{
-    command::{Command, CommandError},
+    command::Command,
+    error::CommandError,
     identity::Identity,
     io::{Alarm, Event, Role},
     time::Duration,
@@ -28,13 +29,18 @@ fn everybody_else_is_rekeyed() {
         evict(&mut lan, gone);
         let rest: Vec<usize> = (0..5).filter(|at| *at != gone).collect();
         lan.expect(40_000, "the rest has a new key", |lan| {
-            lan.is_one_group(&rest) && lan.key_of(gcks) != key && lan.nodes[gcks].engine().rekey_sa_spi() != spi
+            lan.is_one_group(&rest)
+                && lan.key_of(gcks) != key
+                && lan.nodes[gcks].engine().rekey_sa_spi() != spi
         });
         lan.run(3_000);
         // All older keys are deleted without overlap: what the evicted router sends is refused from now on.
         for at in &rest {
             let rows = lan.nodes[*at].rows(lan.now);
-            assert!(rows.iter().all(|row| Some(&row.octets) != key.as_ref()), "seed {seed}: the old key is gone");
+            assert!(
+                rows.iter().all(|row| Some(&row.octets) != key.as_ref()),
+                "seed {seed}: the old key is gone"
+            );
         }
         assert!(lan.nodes[gcks].saw(|e| matches!(e, Event::PeerLeft { .. })));
         assert_eq!(lan.nodes[gcks].engine().counters().evictions, 1);
@@ -52,11 +58,18 @@ fn it_does_not_come_back_in_any_role() {
         lan.run(60_000);
         let rest = [1, 2, 3, 4];
         assert!(lan.is_one_group(&rest));
-        assert!(lan.nodes[0].told.alarms.contains(&Alarm::NotAuthorised), "it knows why");
+        assert!(
+            lan.nodes[0].told.alarms.contains(&Alarm::NotAuthorised),
+            "it knows why"
+        );
         lan.reboot(0);
         lan.run(60_000);
         assert!(lan.is_one_group(&rest), "not after a reboot");
-        assert!(!rest.iter().any(|at| lan.nodes[*at].engine().gcks() == Some(&lan.nodes[0].identity)));
+        assert!(
+            !rest
+                .iter()
+                .any(|at| lan.nodes[*at].engine().gcks() == Some(&lan.nodes[0].identity))
+        );
         // The list is handed on: an heir refuses it as well, and one that joined later.
         lan.crash(4);
         lan.run(60_000);
@@ -69,7 +82,11 @@ fn it_does_not_come_back_in_any_role() {
         }
         lan.run(60_000);
         assert_eq!(lan.nodes[4].role(), Role::Gcks);
-        assert_ne!(lan.key_of(0), lan.key_of(4), "not at one that was given the list when it joined");
+        assert_ne!(
+            lan.key_of(0),
+            lan.key_of(4),
+            "not at one that was given the list when it joined"
+        );
         assert_ne!(lan.nodes[4].engine().gcks(), Some(&lan.nodes[0].identity));
     });
 }
@@ -139,11 +156,20 @@ fn it_is_refused_with_the_reason() {
         lan.settle(8_000);
         let (other, own) = (lan.nodes[0].identity.clone(), lan.nodes[2].identity.clone());
         let key = lan.key_of(2);
-        assert_eq!(lan.command(2, Command::Evict(&other)), Err(CommandError::SharedKey));
-        assert_eq!(lan.command(2, Command::Evict(&own)), Err(CommandError::OwnIdentity));
+        assert_eq!(
+            lan.command(2, Command::Evict(&other)),
+            Err(CommandError::SharedKey)
+        );
+        assert_eq!(
+            lan.command(2, Command::Evict(&own)),
+            Err(CommandError::OwnIdentity)
+        );
         assert_eq!(lan.command(0, Command::Evict(&own)), Err(CommandError::NotGcks));
         let nobody = Identity::fqdn("nobody.example").unwrap();
-        assert_eq!(lan.command(2, Command::Evict(&nobody)), Err(CommandError::UnknownIdentity));
+        assert_eq!(
+            lan.command(2, Command::Evict(&nobody)),
+            Err(CommandError::UnknownIdentity)
+        );
         lan.run(5_000);
         assert_eq!(lan.key_of(2), key, "nothing changed");
         assert!(lan.is_settled());

@@ -22,7 +22,10 @@ fn four_messages_make_a_member() {
         lan.settle(2_000);
         let record = lan.record.as_ref().unwrap();
         let unicast: Vec<_> = record.iter().filter(|s| !s.to.ip().is_multicast()).collect();
-        let seen: Vec<_> = unicast.iter().map(|s| (s.by.unwrap(), s.header().exchange, s.header().is_response())).collect();
+        let seen: Vec<_> = unicast
+            .iter()
+            .map(|s| (s.by.unwrap(), s.header().exchange, s.header().is_response()))
+            .collect();
         assert_eq!(
             seen,
             [
@@ -48,9 +51,15 @@ fn four_messages_make_a_member() {
         let kinds: Vec<u8> = init.iter().map(|p| p.kind).collect();
         assert_eq!(kinds[..3], [peek::SA, peek::KE, peek::NONCE], "SAi, KEi, Ni");
         let notifies: Vec<u16> = init.iter().filter_map(|p| p.notify()).map(|n| n.0).collect();
-        assert!(notifies.contains(&16431) && notifies.contains(&16406), "SIG_HASH and REDIRECT_SUPPORTED");
+        assert!(
+            notifies.contains(&16431) && notifies.contains(&16406),
+            "SIG_HASH and REDIRECT_SUPPORTED"
+        );
         let response = peek::payloads(&unicast[1].octets);
-        assert!(response.iter().filter_map(|p| p.notify()).any(|n| n.0 == 16418), "CHILDLESS");
+        assert!(
+            response.iter().filter_map(|p| p.notify()).any(|n| n.0 == 16418),
+            "CHILDLESS"
+        );
     });
 }
 
@@ -72,7 +81,10 @@ fn requests_are_repeated_as_the_same_octets() {
         lan.start(1);
         lan.settle(10_000);
         let record = lan.record.as_ref().unwrap();
-        let asked: Vec<_> = record.iter().filter(|s| s.by == Some(1) && s.is(peek::GSA_AUTH, false)).collect();
+        let asked: Vec<_> = record
+            .iter()
+            .filter(|s| s.by == Some(1) && s.is(peek::GSA_AUTH, false))
+            .collect();
         assert_eq!(asked.len(), 3, "seed {seed}");
         assert!(asked.iter().all(|sent| sent.octets == asked[0].octets));
         let gaps = [asked[1].at - asked[0].at, asked[2].at - asked[1].at];
@@ -104,7 +116,10 @@ fn a_lost_response_is_sent_again_as_the_same_octets() {
         lan.settle(10_000);
         let record = lan.record.as_ref().unwrap();
         for exchange in [peek::IKE_SA_INIT, peek::GSA_AUTH] {
-            let answers: Vec<_> = record.iter().filter(|s| s.by == Some(0) && s.is(exchange, true)).collect();
+            let answers: Vec<_> = record
+                .iter()
+                .filter(|s| s.by == Some(0) && s.is(exchange, true))
+                .collect();
             assert_eq!(answers.len(), 2, "seed {seed}, exchange {exchange}");
             assert_eq!(answers[0].octets, answers[1].octets);
         }
@@ -151,9 +166,13 @@ fn a_member_redirects_to_the_gcks() {
         lan.expect(3_000, "it is a member", |lan| lan.nodes[2].is_keyed());
         assert_eq!(lan.nodes[2].engine().gcks(), Some(&lan.nodes[1].identity));
         let record = lan.record.as_ref().unwrap();
-        let redirects = record.iter().filter(|s| s.by == Some(0) && peek::notify(&s.octets, peek::REDIRECT).is_some());
+        let redirects = record
+            .iter()
+            .filter(|s| s.by == Some(0) && peek::notify(&s.octets, peek::REDIRECT).is_some());
         assert!(redirects.count() >= 1, "seed {seed}: r1 answered with REDIRECT");
-        let from = record.iter().any(|s| s.by == Some(2) && peek::notify(&s.octets, 16408).is_some());
+        let from = record
+            .iter()
+            .any(|s| s.by == Some(2) && peek::notify(&s.octets, 16408).is_some());
         assert!(from, "the retry carries REDIRECTED_FROM");
         assert_eq!(lan.gcks(), 1);
     });
@@ -176,7 +195,9 @@ fn a_node_without_a_gcks_answers_temporary_failure() {
         lan.run(2_000);
         let record = lan.record.as_ref().unwrap();
         let said = record.iter().any(|s| {
-            s.by == Some(0) && s.is(peek::IKE_SA_INIT, true) && peek::notify(&s.octets, peek::TEMPORARY_FAILURE).is_some()
+            s.by == Some(0)
+                && s.is(peek::IKE_SA_INIT, true)
+                && peek::notify(&s.octets, peek::TEMPORARY_FAILURE).is_some()
         });
         assert!(said, "seed {seed}");
         lan.settle(40_000);
@@ -195,7 +216,8 @@ fn a_copied_request_with_another_source_does_not_disturb() {
         let stranger = lan.address_of(200);
         lan.tap(move |sent, hand| {
             if sent.by == Some(1) && (sent.is(peek::IKE_SA_INIT, false) || sent.is(peek::GSA_AUTH, false)) {
-                hand.inject.push(Injection::new(stranger, sent.to, sent.octets.to_vec()).at_once());
+                hand.inject
+                    .push(Injection::new(stranger, sent.to, sent.octets.to_vec()).at_once());
             }
         });
         lan.start(1);
@@ -209,7 +231,9 @@ fn a_copied_request_with_another_source_does_not_disturb() {
 fn small_tables_serve_a_small_group() {
     seeds(4, |seed| {
         let mut lan = Lan::of(seed, 7);
-        lan.nodes.iter_mut().for_each(|node| node.sizes = Sizes::LINE_CARD);
+        lan.nodes
+            .iter_mut()
+            .for_each(|node| node.sizes = Sizes::LINE_CARD);
         lan.link = if seed % 2 == 0 { Link::BAD } else { Link::CLEAN };
         lan.start_all();
         lan.settle(60_000);
@@ -226,7 +250,10 @@ fn a_full_group_stays_as_it_is() {
     use karp_core::io::Alarm;
     seeds(3, |seed| {
         let mut lan = Lan::of(seed, 4);
-        lan.nodes[3].sizes = Sizes { peers: 2, ..Sizes::SERVER };
+        lan.nodes[3].sizes = Sizes {
+            peers: 2,
+            ..Sizes::SERVER
+        };
         lan.nodes[3].set(|s| s.priority = 200);
         for at in [0, 1, 3] {
             lan.start(at);
@@ -237,7 +264,10 @@ fn a_full_group_stays_as_it_is() {
         lan.start(2);
         lan.run(30_000);
         assert_eq!(lan.nodes[2].role(), Role::Initial);
-        assert!(lan.nodes[2].told.alarms.contains(&Alarm::GroupFull), "seed {seed}");
+        assert!(
+            lan.nodes[2].told.alarms.contains(&Alarm::GroupFull),
+            "seed {seed}"
+        );
         assert!(lan.is_one_group(&[0, 1, 3]));
         // Somebody leaves, and there is room.
         lan.command(0, karp_core::command::Command::Leave).unwrap();

@@ -24,7 +24,12 @@ fn template(seed: u64) -> Vec<u8> {
     lan.start_all();
     lan.settle(8_000);
     let record = lan.record.take().unwrap();
-    record.iter().find(|sent| sent.is(peek::IKE_SA_INIT, false)).unwrap().octets.to_vec()
+    record
+        .iter()
+        .find(|sent| sent.is(peek::IKE_SA_INIT, false))
+        .unwrap()
+        .octets
+        .to_vec()
 }
 
 fn spoofed(dice: &mut Dice) -> SocketAddr {
@@ -55,11 +60,17 @@ fn flood(seed: u64, sizes: Sizes, gap: u64, burst: u64) {
             lan.start(0);
         }
     }
-    assert!(lan.nodes[0].is_keyed(), "seed {seed}: the honest one got in while the flood went on");
+    assert!(
+        lan.nodes[0].is_keyed(),
+        "seed {seed}: the honest one got in while the flood went on"
+    );
     assert_eq!(lan.gcks(), 2);
     assert!(lan.nodes[1..].iter().all(|node| roles(node).len() == 2));
     let record = lan.record.as_ref().unwrap();
-    let cookies = record.iter().filter(|s| peek::notify(&s.octets, peek::COOKIE).is_some()).count();
+    let cookies = record
+        .iter()
+        .filter(|s| peek::notify(&s.octets, peek::COOKIE).is_some())
+        .count();
     assert!(cookies > 100, "seed {seed}: {cookies} cookies");
     lan.settle(5_000);
     nothing_refused(&lan);
@@ -82,7 +93,9 @@ fn a_cookie_serves_nobody_else() {
         let template = template(seed);
         let mut dice = Dice::new(seed, 98);
         let mut lan = Lan::of(seed, 2);
-        lan.nodes.iter_mut().for_each(|node| node.sizes = Sizes::LINE_CARD);
+        lan.nodes
+            .iter_mut()
+            .for_each(|node| node.sizes = Sizes::LINE_CARD);
         lan.start(1);
         lan.settle(8_000);
         let target = lan.nodes[1].address;
@@ -92,21 +105,35 @@ fn a_cookie_serves_nobody_else() {
             lan.inject(Injection::new(spoofed(&mut dice), target, request));
         }
         lan.run(50);
-        let cookie = lan.record.as_ref().unwrap().iter().find_map(|s| peek::notify(&s.octets, peek::COOKIE));
+        let cookie = lan
+            .record
+            .as_ref()
+            .unwrap()
+            .iter()
+            .find_map(|s| peek::notify(&s.octets, peek::COOKIE));
         let cookie = cookie.expect("from half of the table on it asks for a cookie");
         for _ in 0..10 {
             let request = with_cookie(&fresh(&template, &mut dice), &cookie);
             lan.inject(Injection::new(spoofed(&mut dice), target, request));
         }
         lan.run(50);
-        assert!(lan.nodes[1].engine().counters().dropped(DropReason::BadCookie) >= 10, "seed {seed}");
+        assert!(
+            lan.nodes[1].engine().counters().dropped(DropReason::BadCookie) >= 10,
+            "seed {seed}"
+        );
     });
 }
 
 /// The request with N(COOKIE) in front, as RFC 7296 section 2.6 has it.
 fn with_cookie(request: &[u8], cookie: &[u8]) -> Vec<u8> {
     let header = peek::Header::of(request).unwrap();
-    let mut again = forge::Forge::new(header.spi_i, header.spi_r, header.exchange, header.flags, header.id);
+    let mut again = forge::Forge::new(
+        header.spi_i,
+        header.spi_r,
+        header.exchange,
+        header.flags,
+        header.id,
+    );
     again = again.notify(peek::COOKIE, cookie);
     for payload in peek::payloads(request) {
         again = again.payload(payload.kind, payload.body);
@@ -131,7 +158,12 @@ fn half_open_exchanges_end() {
             lan.inject(Injection::new(one, target, request));
         }
         lan.run(500);
-        let asked = lan.record.as_ref().unwrap().iter().any(|s| peek::notify(&s.octets, peek::COOKIE).is_some());
+        let asked = lan
+            .record
+            .as_ref()
+            .unwrap()
+            .iter()
+            .any(|s| peek::notify(&s.octets, peek::COOKIE).is_some());
         assert!(!asked, "seed {seed}: one address cannot fill half of the table");
         lan.start(0);
         lan.settle(3_000);

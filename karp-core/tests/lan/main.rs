@@ -49,7 +49,11 @@ fn roles(node: &Node) -> Vec<Role> {
 
 /// When a router last became what it is.
 fn since(node: &Node) -> u64 {
-    let changed = node.events.iter().rev().find(|(_, event)| matches!(event, Event::RoleChanged { .. }));
+    let changed = node
+        .events
+        .iter()
+        .rev()
+        .find(|(_, event)| matches!(event, Event::RoleChanged { .. }));
     changed.map_or(0, |(at, _)| *at)
 }
 
@@ -67,7 +71,10 @@ fn completed(node: &Node) -> usize {
 #[track_caller]
 fn nothing_refused(lan: &Lan) {
     if lan.hellos.refused > 0 {
-        lan.fail(&format!("{} of {} routing packets were refused", lan.hellos.refused, lan.hellos.sent));
+        lan.fail(&format!(
+            "{} of {} routing packets were refused",
+            lan.hellos.refused, lan.hellos.sent
+        ));
     }
     assert!(lan.hellos.accepted > 0, "no routing packet was ever accepted");
 }

@@ -37,10 +37,22 @@ fn snapshot(lan: &Lan, at: usize) -> Snapshot {
 /// Hands a datagram to a router. It must change nothing that counts; returns whether it was taken.
 fn offer(lan: &mut Lan, at: usize, from: SocketAddr, to: SocketAddr, octets: &[u8]) -> bool {
     let before = snapshot(lan, at);
-    let handled = lan.hand(at, Recv { from, to, hop_limit: Some(255) }, octets);
+    let handled = lan.hand(
+        at,
+        Recv {
+            from,
+            to,
+            hop_limit: Some(255),
+        },
+        octets,
+    );
     let after = snapshot(lan, at);
     if before != after {
-        lan.fail(&format!("{} was changed by {}: {before:?} {after:?}", lan.nodes[at].name, peek::describe(octets)));
+        lan.fail(&format!(
+            "{} was changed by {}: {before:?} {after:?}",
+            lan.nodes[at].name,
+            peek::describe(octets)
+        ));
     }
     handled == Handled::Accepted
 }
@@ -52,10 +64,13 @@ fn corpus(seed: u64) -> Vec<Sent> {
     lan.start_all();
     lan.settle(8_000);
     lan.run(6_000);
-    lan.command(0, Command::Rekey {
-        protocol: karp_core::algorithm::RoutingProtocol::Ospfv2,
-        reason: RekeyReason::Operator,
-    })
+    lan.command(
+        0,
+        Command::Rekey {
+            protocol: karp_core::algorithm::RoutingProtocol::Ospfv2,
+            reason: RekeyReason::Operator,
+        },
+    )
     .unwrap();
     lan.run(6_000);
     lan.command(3, Command::HandOff).unwrap();
@@ -117,10 +132,13 @@ fn states(seed: u64) -> Vec<Lan> {
         let mut lan = Lan::settled(seed, 4);
         lan.tap(|sent, hand| hand.drop = sent.header().exchange == peek::GSA_REKEY);
         let gcks = lan.gcks();
-        lan.command(gcks, Command::Rekey {
-            protocol: karp_core::algorithm::RoutingProtocol::Ospfv2,
-            reason: RekeyReason::Operator,
-        })
+        lan.command(
+            gcks,
+            Command::Rekey {
+                protocol: karp_core::algorithm::RoutingProtocol::Ospfv2,
+                reason: RekeyReason::Operator,
+            },
+        )
         .unwrap();
         lan.run(100);
         lan
@@ -136,7 +154,8 @@ fn valid_messages_of_another_life() {
         for sent in &corpus {
             for at in 0..4 {
                 offer(&mut lan, at, sent.from, sent.to, &sent.octets);
-                offer(&mut lan, at, sent.from, lan.nodes[at].address, &sent.octets);
+                let own = lan.nodes[at].address;
+                offer(&mut lan, at, sent.from, own, &sent.octets);
             }
         }
         lan.untap();
@@ -152,7 +171,11 @@ fn truncated_messages() {
         for sent in &corpus {
             for length in 0..sent.octets.len() {
                 let at = length % 4;
-                let to = if sent.to.ip().is_multicast() { sent.to } else { lan.nodes[at].address };
+                let to = if sent.to.ip().is_multicast() {
+                    sent.to
+                } else {
+                    lan.nodes[at].address
+                };
                 // A truncated message may still be a shorter one only if its header's length says so: it does not.
                 let taken = offer(&mut lan, at, sent.from, to, &sent.octets[..length]);
                 assert!(!taken, "{} octets of {}", length, peek::describe(&sent.octets));
@@ -173,7 +196,11 @@ fn shortened_messages() {
                 let mut octets = sent.octets[..length].to_vec();
                 octets[24..28].copy_from_slice(&(length as u32).to_be_bytes());
                 let at = length % 4;
-                let to = if sent.to.ip().is_multicast() { sent.to } else { lan.nodes[at].address };
+                let to = if sent.to.ip().is_multicast() {
+                    sent.to
+                } else {
+                    lan.nodes[at].address
+                };
                 offer(&mut lan, at, sent.from, to, &octets);
             }
         }
@@ -204,7 +231,8 @@ fn flipped_bits_on_the_way() {
                 let octets = forge::flipped(&sent.octets, at, mask);
                 let to = if sent.to == multicast { multicast } else { sent.to };
                 assert!(to == multicast || addresses.contains(&to));
-                hand.inject.push(super::common::wire::Injection::new(sent.from, to, octets).at_once());
+                hand.inject
+                    .push(super::common::wire::Injection::new(sent.from, to, octets).at_once());
             }
         });
         lan.start_all();
@@ -216,7 +244,9 @@ fn flipped_bits_on_the_way() {
         };
         let key = lan.key_of(0);
         lan.command(0, rekey).unwrap();
-        lan.expect(20_000, "a new key", |lan| lan.is_settled() && lan.key_of(0) != key);
+        lan.expect(20_000, "a new key", |lan| {
+            lan.is_settled() && lan.key_of(0) != key
+        });
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(20_000);
@@ -238,22 +268,41 @@ fn flipped_bits_in_every_octet_of_what_is_sealed() {
     lan.command(1, rekey).unwrap();
     lan.run(20);
     let record = lan.record.take().unwrap();
-    let update = record.iter().find(|s| s.header().exchange == peek::GSA_REKEY).expect("an update was sent").clone();
-    let hello = record.iter().rev().find(|s| s.by == Some(1) && s.header().exchange == peek::GCKS_ELECTION).unwrap();
+    let update = record
+        .iter()
+        .find(|s| s.header().exchange == peek::GSA_REKEY)
+        .expect("an update was sent")
+        .clone();
+    let hello = record
+        .iter()
+        .rev()
+        .find(|s| s.by == Some(1) && s.header().exchange == peek::GCKS_ELECTION)
+        .unwrap();
     for message in [&update, hello] {
         for at in 0..message.octets.len() {
             for mask in [0x01, 0x80] {
                 let bad = forge::flipped(&message.octets, at, mask);
-                assert!(!offer(&mut lan, 0, message.from, message.to, &bad), "octet {at} ^ {mask:02x}");
+                assert!(
+                    !offer(&mut lan, 0, message.from, message.to, &bad),
+                    "octet {at} ^ {mask:02x}"
+                );
             }
         }
     }
     let generation = lan.nodes[0].engine().generation();
-    let recv = Recv { from: update.from, to: update.to, hop_limit: Some(255) };
+    let recv = Recv {
+        from: update.from,
+        to: update.to,
+        hop_limit: Some(255),
+    };
     assert_eq!(lan.hand(0, recv, &update.octets), Handled::Accepted);
     assert!(lan.nodes[0].engine().generation() > generation);
     // From another address or to another destination it would not have been.
-    assert_ne!(lan.hand(0, recv, &update.octets), Handled::Accepted, "and not twice");
+    assert_ne!(
+        lan.hand(0, recv, &update.octets),
+        Handled::Accepted,
+        "and not twice"
+    );
 }
 
 /// Any octets: every exchange type, every length up to what a link carries.
@@ -265,7 +314,11 @@ fn random_octets() {
         for length in 0..1500 {
             let mut octets: Vec<u8> = (0..length).map(|_| dice.octets::<1>()[0]).collect();
             let at = length % 4;
-            let to = if length % 3 == 0 { multicast } else { lan.nodes[at].address };
+            let to = if length % 3 == 0 {
+                multicast
+            } else {
+                lan.nodes[at].address
+            };
             offer(&mut lan, at, from, to, &octets);
             if length >= 28 {
                 // The same with a header that passes.
@@ -303,8 +356,13 @@ fn unknown_payloads() {
     let (to, from) = (lan.nodes[0].address, lan.address_of(50));
     let header = request.header();
     let with_unknown = |critical: bool| {
-        let mut forged =
-            forge::Forge::new(header.spi_i, header.spi_r, header.exchange, header.flags, header.id);
+        let mut forged = forge::Forge::new(
+            header.spi_i,
+            header.spi_r,
+            header.exchange,
+            header.flags,
+            header.id,
+        );
         for payload in peek::payloads(&request.octets) {
             forged = forged.payload(payload.kind, payload.body);
         }
@@ -313,7 +371,14 @@ fn unknown_payloads() {
         octets[at] = if critical { 0x80 } else { 0 };
         octets
     };
-    let recv = Recv { from, to, hop_limit: Some(255) };
-    assert_eq!(lan.hand(0, recv, &with_unknown(true)), Handled::Dropped(DropReason::UnknownCritical));
+    let recv = Recv {
+        from,
+        to,
+        hop_limit: Some(255),
+    };
+    assert_eq!(
+        lan.hand(0, recv, &with_unknown(true)),
+        Handled::Dropped(DropReason::UnknownCritical)
+    );
     assert_eq!(lan.hand(0, recv, &with_unknown(false)), Handled::Accepted);
 }

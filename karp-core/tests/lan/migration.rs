@@ -2,8 +2,9 @@
 
 use karp_core::{
     algorithm::{RoutingAlgorithm, RoutingProtocol},
-    command::{Command, CommandError, RekeyReason},
+    command::{Command, RekeyReason},
     config::ManualKey,
+    error::CommandError,
     identity::Grant,
     io::Alarm,
 };
@@ -14,8 +15,10 @@ use super::{
 };
 
 const MANUAL: u16 = 77;
-const REKEY: Command<'_> =
-    Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason: RekeyReason::Operator };
+const REKEY: Command<'_> = Command::Rekey {
+    protocol: RoutingProtocol::Ospfv2,
+    reason: RekeyReason::Operator,
+};
 
 /// A network with a manual key on every router, whose hellos flow from the first second. Nobody has joined yet.
 fn network(seed: u64, count: usize) -> Lan {
@@ -32,21 +35,33 @@ fn network(seed: u64, count: usize) -> Lan {
     let everybody: Vec<_> = lan.nodes.iter().map(|node| node.identity.clone()).collect();
     for node in &mut lan.nodes {
         for identity in &everybody {
-            node.store.grant(identity, Grant { expected: true, ..Grant::FULL });
+            node.store.grant(
+                identity,
+                Grant {
+                    expected: true,
+                    ..Grant::FULL
+                },
+            );
         }
     }
     (0..count).for_each(|at| lan.boot(at));
     lan.run(2_000);
     for at in 0..count {
         for other in (0..count).filter(|other| *other != at) {
-            assert!(lan.hellos.are_neighbours(at, other), "they are neighbours by hand");
+            assert!(
+                lan.hellos.are_neighbours(at, other),
+                "they are neighbours by hand"
+            );
         }
     }
     lan
 }
 
 fn sends_by_hand(lan: &Lan, at: usize) -> bool {
-    lan.nodes[at].sending(RoutingProtocol::Ospfv2, lan.now).unwrap().manual
+    lan.nodes[at]
+        .sending(RoutingProtocol::Ospfv2, lan.now)
+        .unwrap()
+        .manual
 }
 
 #[test]
@@ -59,25 +74,43 @@ fn in_any_order_of_the_routers() {
             lan.command(*at, Command::Join).unwrap();
             let after = lan.dice.below(12_000);
             lan.run(after);
-            assert!((0..5).all(|at| sends_by_hand(&lan, at)), "one is missing: all send by hand");
+            assert!(
+                (0..5).all(|at| sends_by_hand(&lan, at)),
+                "one is missing: all send by hand"
+            );
         }
         lan.run(15_000);
         let serving = lan.gcks();
         assert!(lan.nodes[serving].told.alarms.contains(&Alarm::MigrationWaits));
-        assert!((0..5).all(|at| sends_by_hand(&lan, at)), "seed {seed}: one is missing, so all send by hand");
+        assert!(
+            (0..5).all(|at| sends_by_hand(&lan, at)),
+            "seed {seed}: one is missing, so all send by hand"
+        );
         lan.command(order[4], Command::Join).unwrap();
         lan.expect(40_000, "all send with an automatic key", |lan| {
             lan.is_settled() && (0..5).all(|at| !sends_by_hand(lan, at))
         });
         // The manual key is dropped DTD after the second activation.
         lan.run(60_000);
-        assert!(lan.nodes.iter().all(|n| n.receiving(RoutingProtocol::Ospfv2, MANUAL, lan.now).is_some()));
+        assert!(
+            lan.nodes
+                .iter()
+                .all(|n| n.receiving(RoutingProtocol::Ospfv2, MANUAL, lan.now).is_some())
+        );
         lan.command(serving, REKEY).unwrap();
         lan.run(20_000);
-        assert!(lan.nodes.iter().all(|n| n.receiving(RoutingProtocol::Ospfv2, MANUAL, lan.now).is_some()));
+        assert!(
+            lan.nodes
+                .iter()
+                .all(|n| n.receiving(RoutingProtocol::Ospfv2, MANUAL, lan.now).is_some())
+        );
         lan.run(40_000);
         for node in &lan.nodes {
-            assert!(node.receiving(RoutingProtocol::Ospfv2, MANUAL, lan.now).is_none(), "seed {seed}: {}", node.name);
+            assert!(
+                node.receiving(RoutingProtocol::Ospfv2, MANUAL, lan.now).is_none(),
+                "seed {seed}: {}",
+                node.name
+            );
         }
         nothing_refused(&lan);
         for at in 0..5 {
@@ -116,11 +149,20 @@ fn the_operator_says_migrate() {
         // From here on the router that did not come is left behind: it refuses what it has no key for.
         lan.hellos.part_all(0);
         lan.command(gcks, Command::Migrate).unwrap();
-        lan.expect(10_000, "the others move over", |lan| (1..4).all(|at| !sends_by_hand(lan, at)));
+        lan.expect(10_000, "the others move over", |lan| {
+            (1..4).all(|at| !sends_by_hand(lan, at))
+        });
         assert!(sends_by_hand(&lan, 0));
         lan.run(2_000);
-        assert!(lan.nodes[1].receiving(RoutingProtocol::Ospfv2, MANUAL, lan.now).is_some());
-        assert!(!lan.nodes[gcks].told.alarms.contains(&Alarm::MigrationWaits), "the alarm ends");
+        assert!(
+            lan.nodes[1]
+                .receiving(RoutingProtocol::Ospfv2, MANUAL, lan.now)
+                .is_some()
+        );
+        assert!(
+            !lan.nodes[gcks].told.alarms.contains(&Alarm::MigrationWaits),
+            "the alarm ends"
+        );
         // It can still be heard, and it joins later.
         lan.command(0, Command::Join).unwrap();
         lan.settle(10_000);
@@ -131,7 +173,10 @@ fn the_operator_says_migrate() {
 #[test]
 fn there_is_nothing_to_migrate() {
     let mut lan = Lan::settled(1, 2);
-    assert_eq!(lan.command(1, Command::Migrate), Err(CommandError::NothingToMigrate));
+    assert_eq!(
+        lan.command(1, Command::Migrate),
+        Err(CommandError::NothingToMigrate)
+    );
 }
 
 /// The GCKS dies while it waits for the last router: the heir waits as well.
@@ -182,8 +227,14 @@ fn a_manual_id_is_never_drawn() {
             lan.command(2, REKEY).unwrap();
             lan.run(20_000);
             let rows = lan.nodes[0].rows(lan.now);
-            assert!(rows.iter().any(|row| row.manual && row.id == MANUAL), "the manual row stays");
-            assert!(rows.iter().all(|row| row.manual || row.id != MANUAL), "seed {seed}: its id was drawn");
+            assert!(
+                rows.iter().any(|row| row.manual && row.id == MANUAL),
+                "the manual row stays"
+            );
+            assert!(
+                rows.iter().all(|row| row.manual || row.id != MANUAL),
+                "seed {seed}: its id was drawn"
+            );
         }
         nothing_refused(&lan);
     });

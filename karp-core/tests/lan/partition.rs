@@ -12,8 +12,10 @@ use super::{
     nothing_refused,
 };
 
-const REKEY: Command<'_> =
-    Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason: RekeyReason::Operator };
+const REKEY: Command<'_> = Command::Rekey {
+    protocol: RoutingProtocol::Ospfv2,
+    reason: RekeyReason::Operator,
+};
 
 /// A group of six splits in halves; each rolls over; then the link heals.
 fn split_and_heal(seed: u64, link: Link, rollovers: bool) -> Lan {
@@ -36,7 +38,10 @@ fn split_and_heal(seed: u64, link: Link, rollovers: bool) -> Lan {
     lan.settle(90_000);
     if rollovers {
         let joined = lan.key_of(0);
-        assert!(joined != keys.0 && joined != keys.1, "no key of one half is ever given to the other");
+        assert!(
+            joined != keys.0 && joined != keys.1,
+            "no key of one half is ever given to the other"
+        );
     }
     lan.run(20_000);
     assert!(lan.is_settled());
@@ -196,7 +201,11 @@ fn the_greater_office_dies_in_the_merge() {
         lan.heal();
         let after = lan.dice.between(50, 5_000);
         lan.run(after);
-        let victim = if lan.nodes[5].role() == Role::Gcks { 5 } else { lan.gcks() };
+        let victim = if lan.nodes[5].role() == Role::Gcks {
+            5
+        } else {
+            lan.gcks()
+        };
         lan.crash(victim);
         lan.settle(90_000);
         nothing_refused(&lan);

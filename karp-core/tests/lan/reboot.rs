@@ -40,19 +40,43 @@ fn while_it_waits_it_has_no_key_and_is_not_waited_for() {
         lan.start_all();
         lan.settle(8_000);
         lan.run(30_000);
-        lan.command(3, Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason: RekeyReason::Operator }).unwrap();
+        lan.command(
+            3,
+            Command::Rekey {
+                protocol: RoutingProtocol::Ospfv2,
+                reason: RekeyReason::Operator,
+            },
+        )
+        .unwrap();
         lan.run(5_000);
         lan.record = Some(Vec::new());
         lan.reboot(0);
         lan.run(8_000);
         // The last rollover began less than the minimum interval ago.
         assert_eq!(lan.nodes[0].role(), Role::Initial);
-        assert!(lan.nodes[0].rows(lan.now).is_empty(), "registered, and waiting without a key");
+        assert!(
+            lan.nodes[0].rows(lan.now).is_empty(),
+            "registered, and waiting without a key"
+        );
         let record = lan.record.as_ref().unwrap();
-        let asks = record.iter().filter(|s| s.by == Some(0) && s.is(peek::GSA_REGISTRATION, false)).count();
-        assert!((4..=12).contains(&asks), "seed {seed}: it asks each hello, {asks} times in 8 s");
-        let claims = record.iter().filter(|s| s.by == Some(0)).filter_map(|s| peek::election(&s.octets));
-        assert!(claims.into_iter().all(|e| e.flags & peek::ElectionState::KEYED == 0), "it is not KEYED");
+        let asks = record
+            .iter()
+            .filter(|s| s.by == Some(0) && s.is(peek::GSA_REGISTRATION, false))
+            .count();
+        assert!(
+            (4..=12).contains(&asks),
+            "seed {seed}: it asks each hello, {asks} times in 8 s"
+        );
+        let claims = record
+            .iter()
+            .filter(|s| s.by == Some(0))
+            .filter_map(|s| peek::election(&s.octets));
+        assert!(
+            claims
+                .into_iter()
+                .all(|e| e.flags & peek::ElectionState::KEYED == 0),
+            "it is not KEYED"
+        );
         lan.settle(40_000);
         nothing_refused(&lan);
     });
@@ -65,7 +89,11 @@ fn the_gcks_reboots_and_comes_back_as_a_member() {
         lan.run(20_000);
         lan.reboot(3);
         lan.settle(40_000);
-        assert_eq!(lan.gcks(), 2, "it does not take office before validate where it hears keyed routers");
+        assert_eq!(
+            lan.gcks(),
+            2,
+            "it does not take office before validate where it hears keyed routers"
+        );
         assert_eq!(roles(&lan.nodes[3]), [Role::Initial, Role::Member]);
         nothing_refused(&lan);
     });
@@ -99,7 +127,10 @@ fn a_router_reboots_again_and_again() {
         }
         // The interval between rollovers doubles while they follow each other at once, up to lifetime / 16.
         lan.settle(300_000);
-        assert!(lan.nodes[1..].iter().all(|node| roles(node).len() == 2), "nobody else was troubled");
+        assert!(
+            lan.nodes[1..].iter().all(|node| roles(node).len() == 2),
+            "nobody else was troubled"
+        );
         nothing_refused(&lan);
     });
 }
@@ -136,7 +167,14 @@ fn a_member_reboots_in_a_rollover() {
         let mut lan = Lan::settled(seed, 4);
         lan.run(10_000);
         lan.link = Link::lossy(20);
-        lan.command(3, Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason: RekeyReason::Operator }).unwrap();
+        lan.command(
+            3,
+            Command::Rekey {
+                protocol: RoutingProtocol::Ospfv2,
+                reason: RekeyReason::Operator,
+            },
+        )
+        .unwrap();
         let after = lan.dice.below(2_500);
         lan.run(after);
         lan.reboot(0);
@@ -208,7 +246,11 @@ fn old_datagrams_arrive_after_a_reboot() {
         let old: Vec<_> = lan.record.take().unwrap();
         lan.reboot(0);
         for sent in old.iter().filter(|sent| sent.by != Some(1)) {
-            lan.inject(super::common::wire::Injection::new(sent.from, sent.to, sent.octets.to_vec()));
+            lan.inject(super::common::wire::Injection::new(
+                sent.from,
+                sent.to,
+                sent.octets.to_vec(),
+            ));
         }
         lan.settle(30_000);
         assert_eq!(lan.gcks(), 2);

@@ -8,12 +8,17 @@ use karp_core::{
 };
 
 use super::{
-    common::{Lan, peek, seeds, wire::{Injection, Sent}},
+    common::{
+        Lan, peek, seeds,
+        wire::{Injection, Sent},
+    },
     nothing_refused, roles,
 };
 
-const REKEY: Command<'_> =
-    Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason: RekeyReason::Operator };
+const REKEY: Command<'_> = Command::Rekey {
+    protocol: RoutingProtocol::Ospfv2,
+    reason: RekeyReason::Operator,
+};
 
 /// Puts everything of `record` on the link again, from where it came, a few a millisecond.
 fn replay(lan: &mut Lan, record: &[Sent]) {
@@ -43,7 +48,10 @@ fn a_whole_life_is_replayed() {
         assert_eq!(lan.nodes[0].engine().generation(), generation);
         lan.run(20_000);
         assert!(lan.is_settled());
-        assert!(lan.nodes.iter().all(|node| roles(node).len() == 2), "seed {seed}: nobody's part changed");
+        assert!(
+            lan.nodes.iter().all(|node| roles(node).len() == 2),
+            "seed {seed}: nobody's part changed"
+        );
         assert!(lan.nodes[0].engine().counters().dropped(DropReason::Replayed) > 10);
         nothing_refused(&lan);
     });
@@ -115,12 +123,27 @@ fn key_updates() {
         let (ours, theirs) = (updates(&mut lan), updates(&mut other));
         let generation = lan.nodes[0].engine().generation();
         for update in &ours {
-            let recv = Recv { from: update.from, to: update.to, hop_limit: Some(255) };
-            assert_eq!(lan.hand(0, recv, &update.octets), Handled::Dropped(DropReason::Replayed));
+            let recv = Recv {
+                from: update.from,
+                to: update.to,
+                hop_limit: Some(255),
+            };
+            assert_eq!(
+                lan.hand(0, recv, &update.octets),
+                Handled::Dropped(DropReason::Replayed)
+            );
         }
         for update in &theirs {
-            let recv = Recv { from: update.from, to: update.to, hop_limit: Some(255) };
-            assert_eq!(lan.hand(0, recv, &update.octets), Handled::Dropped(DropReason::UnknownSpi), "another group's");
+            let recv = Recv {
+                from: update.from,
+                to: update.to,
+                hop_limit: Some(255),
+            };
+            assert_eq!(
+                lan.hand(0, recv, &update.octets),
+                Handled::Dropped(DropReason::UnknownSpi),
+                "another group's"
+            );
         }
         assert_eq!(lan.nodes[0].engine().generation(), generation);
         nothing_refused(&lan);
@@ -138,13 +161,21 @@ fn an_update_of_the_former_rekey_sa() {
         lan.command(3, REKEY).unwrap();
         lan.run(50);
         let record = lan.record.take().unwrap();
-        let held_back = record.iter().find(|s| s.header().exchange == peek::GSA_REKEY).unwrap().clone();
+        let held_back = record
+            .iter()
+            .find(|s| s.header().exchange == peek::GSA_REKEY)
+            .unwrap()
+            .clone();
         lan.untap();
         let gone = lan.nodes[0].identity.clone();
         lan.command(3, Command::Evict(&gone)).unwrap();
         lan.run(15_000);
         let key = lan.key_of(1);
-        let recv = Recv { from: held_back.from, to: held_back.to, hop_limit: Some(255) };
+        let recv = Recv {
+            from: held_back.from,
+            to: held_back.to,
+            hop_limit: Some(255),
+        };
         for at in [1, 2] {
             assert_ne!(lan.hand(at, recv, &held_back.octets), Handled::Accepted);
         }

@@ -13,8 +13,10 @@ use super::{
     completed, nothing_refused, started,
 };
 
-const REKEY: Command<'_> =
-    Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason: RekeyReason::Operator };
+const REKEY: Command<'_> = Command::Rekey {
+    protocol: RoutingProtocol::Ospfv2,
+    reason: RekeyReason::Operator,
+};
 
 fn short_lived(lan: &mut Lan) {
     lan.set(|s| {
@@ -34,13 +36,24 @@ fn a_member_asks_for_new_keys() {
             lan.is_settled() && lan.key_of(0) != Some(old.octets.clone())
         });
         // The old one is accepted for DTD, and then it is gone.
-        let held = lan.nodes[1].receiving(RoutingProtocol::Ospfv2, old.id, lan.now).unwrap();
+        let held = lan.nodes[1]
+            .receiving(RoutingProtocol::Ospfv2, old.id, lan.now)
+            .unwrap();
         assert_eq!((held.state, held.octets), (State::Retiring, old.octets));
         lan.run(25_000);
-        assert!(lan.nodes[1].receiving(RoutingProtocol::Ospfv2, old.id, lan.now).is_some(), "DTD is 30 s");
+        assert!(
+            lan.nodes[1]
+                .receiving(RoutingProtocol::Ospfv2, old.id, lan.now)
+                .is_some(),
+            "DTD is 30 s"
+        );
         lan.run(20_000);
         for at in 0..4 {
-            assert!(lan.nodes[at].receiving(RoutingProtocol::Ospfv2, old.id, lan.now).is_none());
+            assert!(
+                lan.nodes[at]
+                    .receiving(RoutingProtocol::Ospfv2, old.id, lan.now)
+                    .is_none()
+            );
         }
         nothing_refused(&lan);
     });
@@ -56,7 +69,10 @@ fn under_loss(seed: u64, loss: u32) {
     lan.link = Link::CLEAN;
     lan.settle(20_000);
     let rollovers: usize = lan.nodes.iter().map(completed).sum();
-    assert!(rollovers >= 5, "seed {seed}: {rollovers} rollovers in 400 s of a lifetime of 60 s");
+    assert!(
+        rollovers >= 5,
+        "seed {seed}: {rollovers} rollovers in 400 s of a lifetime of 60 s"
+    );
     nothing_refused(&lan);
 }
 
@@ -85,7 +101,9 @@ fn rollover_of_fifty_under_loss() {
         let old = lan.key_of(0);
         let gcks = lan.gcks();
         lan.command(gcks, REKEY).unwrap();
-        lan.expect(60_000, "all send with a new key", |lan| lan.is_settled() && lan.key_of(0) != old);
+        lan.expect(60_000, "all send with a new key", |lan| {
+            lan.is_settled() && lan.key_of(0) != old
+        });
         nothing_refused(&lan);
     });
 }
@@ -102,7 +120,10 @@ fn keys_change_before_their_lifetime_ends() {
             lan.run(500);
             let row = lan.nodes[0].sending(RoutingProtocol::Ospfv2, lan.now).unwrap();
             let local = lan.nodes[0].clock.local(lan.now);
-            assert!(row.expires.is_none_or(|end| end > local), "seed {seed}: the sending key has expired");
+            assert!(
+                row.expires.is_none_or(|end| end > local),
+                "seed {seed}: the sending key has expired"
+            );
         }
         assert!(completed(&lan.nodes[2]) >= 5);
         assert!(lan.nodes.iter().all(|n| n.told.alarms.is_empty()));
@@ -125,7 +146,10 @@ fn requests_within_the_minimum_interval_are_merged() {
         }
         lan.run(40_000);
         let rollovers = started(&lan.nodes[3]) - before;
-        assert!((1..=2).contains(&rollovers), "seed {seed}: 40 requests in 0.2 s made {rollovers} rollovers");
+        assert!(
+            (1..=2).contains(&rollovers),
+            "seed {seed}: 40 requests in 0.2 s made {rollovers} rollovers"
+        );
         nothing_refused(&lan);
     });
 }
@@ -141,7 +165,10 @@ fn a_stream_of_requests_is_slowed_down() {
             lan.run(1_000);
         }
         let rollovers = started(&lan.nodes[2]) - before;
-        assert!((3..=9).contains(&rollovers), "seed {seed}: {rollovers} rollovers in 300 s, minimum 5 s and doubling");
+        assert!(
+            (3..=9).contains(&rollovers),
+            "seed {seed}: {rollovers} rollovers in 300 s, minimum 5 s and doubling"
+        );
         nothing_refused(&lan);
     });
 }
@@ -161,7 +188,9 @@ fn a_request_waits_for_a_gcks() {
         let (key, before) = (lan.key_of(2), started(&lan.nodes[2]));
         lan.run(1_500);
         lan.heal();
-        lan.expect(20_000, "the request is served", |lan| lan.is_settled() && lan.key_of(2) != key);
+        lan.expect(20_000, "the request is served", |lan| {
+            lan.is_settled() && lan.key_of(2) != key
+        });
         assert!(started(&lan.nodes[2]) > before);
         nothing_refused(&lan);
     });
@@ -176,7 +205,9 @@ fn a_request_survives_loss() {
         lan.link = Link::lossy(40);
         let key = lan.key_of(2);
         lan.command(0, REKEY).unwrap();
-        lan.expect(60_000, "the request is served", |lan| lan.is_settled() && lan.key_of(2) != key);
+        lan.expect(60_000, "the request is served", |lan| {
+            lan.is_settled() && lan.key_of(2) != key
+        });
         nothing_refused(&lan);
     });
 }
@@ -194,7 +225,11 @@ fn the_rekey_sa_is_replaced() {
             lan.run(1_000);
             spis.extend(lan.nodes[3].engine().rekey_sa_spi());
         }
-        assert!((3..=8).contains(&spis.len()), "seed {seed}: {} Rekey SAs in 250 s of 60 s", spis.len());
+        assert!(
+            (3..=8).contains(&spis.len()),
+            "seed {seed}: {} Rekey SAs in 250 s of 60 s",
+            spis.len()
+        );
         lan.link = Link::CLEAN;
         lan.settle(20_000);
         assert_eq!(lan.gcks(), 3, "a term outlives its Rekey SAs");
@@ -242,12 +277,20 @@ fn a_slow_host_is_waited_for() {
         lan.command(2, REKEY).unwrap();
         lan.run(60_000);
         let activated = |at: usize| {
-            let event = lan.nodes[at].events.iter().rev().find(|(_, e)| matches!(e, Event::KeyActivated { .. }));
+            let event = lan.nodes[at]
+                .events
+                .iter()
+                .rev()
+                .find(|(_, e)| matches!(e, Event::KeyActivated { .. }));
             event.unwrap().0
         };
         for at in 0..3 {
             let waited = activated(at) - asked;
-            assert!(waited >= 7_000, "seed {seed}: {} sends with the new key after {waited} ms", lan.nodes[at].name);
+            assert!(
+                waited >= 7_000,
+                "seed {seed}: {} sends with the new key after {waited} ms",
+                lan.nodes[at].name
+            );
         }
         assert!(lan.nodes[2].told.alarms.is_empty());
         nothing_refused(&lan);
@@ -266,7 +309,11 @@ fn the_gckss_own_slow_host_is_waited_for() {
         let asked = lan.now;
         lan.command(2, REKEY).unwrap();
         lan.run(60_000);
-        let event = lan.nodes[0].events.iter().rev().find(|(_, e)| matches!(e, Event::KeyActivated { .. }));
+        let event = lan.nodes[0]
+            .events
+            .iter()
+            .rev()
+            .find(|(_, e)| matches!(e, Event::KeyActivated { .. }));
         assert!(event.unwrap().0 >= asked + 6_000, "seed {seed}");
         nothing_refused(&lan);
     });
@@ -290,12 +337,26 @@ fn a_hanging_host_is_left_behind_with_an_alarm() {
         let end = old.expires.unwrap();
         lan.hellos.strict = false;
         lan.command(2, REKEY).unwrap();
-        lan.expect(130_000, "the rollover goes on", |lan| lan.key_of(2) != Some(old.octets.clone()));
+        lan.expect(130_000, "the rollover goes on", |lan| {
+            lan.key_of(2) != Some(old.octets.clone())
+        });
         let left = end.since(lan.nodes[2].clock.local(lan.now)).as_millis();
-        assert!((8_000..=11_500).contains(&left), "seed {seed}: {left} ms before the old key's end, DTD is 10 s");
+        assert!(
+            (8_000..=11_500).contains(&left),
+            "seed {seed}: {left} ms before the old key's end, DTD is 10 s"
+        );
         lan.run(2_000);
-        assert!(lan.nodes[2].saw(|e| matches!(e, Event::Alarm { alarm: Alarm::ActivatedWithoutAll, raised: true })));
-        assert!(lan.nodes[0].told.alarms.contains(&Alarm::InstallPending), "and the host of the laggard knows");
+        assert!(lan.nodes[2].saw(|e| matches!(
+            e,
+            Event::Alarm {
+                alarm: Alarm::ActivatedWithoutAll,
+                raised: true
+            }
+        )));
+        assert!(
+            lan.nodes[0].told.alarms.contains(&Alarm::InstallPending),
+            "and the host of the laggard knows"
+        );
     });
 }
 
@@ -318,10 +379,19 @@ fn fail_closed_ends_with_the_lifetime() {
         let mut lan = orphans(seed, Expiry::FailClosed);
         lan.hellos.strict = false;
         assert!(lan.key_of(0).is_some());
-        let end = lan.nodes[0].sending(RoutingProtocol::Ospfv2, lan.now).unwrap().expires.unwrap();
-        lan.expect(80_000, "no key to send with", |lan| lan.key_of(0).is_none() && lan.key_of(1).is_none());
+        let end = lan.nodes[0]
+            .sending(RoutingProtocol::Ospfv2, lan.now)
+            .unwrap()
+            .expires
+            .unwrap();
+        lan.expect(80_000, "no key to send with", |lan| {
+            lan.key_of(0).is_none() && lan.key_of(1).is_none()
+        });
         let local = lan.nodes[0].clock.local(lan.now).as_millis();
-        assert!(local >= end.as_millis() && local < end.as_millis() + 2_000, "seed {seed}: at its time");
+        assert!(
+            local >= end.as_millis() && local < end.as_millis() + 2_000,
+            "seed {seed}: at its time"
+        );
         assert!(lan.nodes[0].rows(lan.now).is_empty());
         assert!(lan.nodes[0].told.alarms.contains(&Alarm::KeyExpired));
     });
@@ -352,9 +422,18 @@ fn a_rollover_is_one_message_a_phase() {
         lan.command(9, REKEY).unwrap();
         lan.expect(8_000, "a new key", |lan| lan.is_settled() && lan.key_of(0) != key);
         let record = lan.record.as_ref().unwrap();
-        let updates = record.iter().filter(|s| s.header().exchange == peek::GSA_REKEY).count();
-        let pushes = record.iter().filter(|s| s.header().exchange == peek::GSA_INBAND_REKEY).count();
-        assert!((2..=6).contains(&updates), "seed {seed}: {updates} updates for two phases and their copies");
+        let updates = record
+            .iter()
+            .filter(|s| s.header().exchange == peek::GSA_REKEY)
+            .count();
+        let pushes = record
+            .iter()
+            .filter(|s| s.header().exchange == peek::GSA_INBAND_REKEY)
+            .count();
+        assert!(
+            (2..=6).contains(&updates),
+            "seed {seed}: {updates} updates for two phases and their copies"
+        );
         assert_eq!(pushes, 0);
     });
 }

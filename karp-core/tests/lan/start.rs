@@ -37,17 +37,23 @@ fn two_at_once() {
 
 #[test]
 fn three_at_once() {
-    seeds(5, |seed| assert_eq!(start(seed, 3, Link::CLEAN, None, CLEAN).gcks(), 2));
+    seeds(5, |seed| {
+        assert_eq!(start(seed, 3, Link::CLEAN, None, CLEAN).gcks(), 2)
+    });
 }
 
 #[test]
 fn ten_at_once() {
-    seeds(3, |seed| assert_eq!(start(seed, 10, Link::CLEAN, None, CLEAN).gcks(), 9));
+    seeds(3, |seed| {
+        assert_eq!(start(seed, 10, Link::CLEAN, None, CLEAN).gcks(), 9)
+    });
 }
 
 #[test]
 fn fifty_at_once() {
-    seeds(2, |seed| assert_eq!(start(seed, 50, Link::CLEAN, None, 15_000).gcks(), 49));
+    seeds(2, |seed| {
+        assert_eq!(start(seed, 50, Link::CLEAN, None, 15_000).gcks(), 49)
+    });
 }
 
 #[test]
@@ -165,7 +171,11 @@ fn several_protocols_in_one_group() {
     };
     seeds(2, |seed| {
         let mut lan = Lan::of(seed, 3);
-        let policy = |protocol, algorithm| ProtocolPolicy { protocol, algorithm, self_protecting: false };
+        let policy = |protocol, algorithm| ProtocolPolicy {
+            protocol,
+            algorithm,
+            self_protecting: false,
+        };
         lan.set(move |s| {
             for entry in [
                 policy(RoutingProtocol::Isis, RoutingAlgorithm::HmacSha256),
@@ -174,15 +184,26 @@ fn several_protocols_in_one_group() {
                 assert!(s.protocols.push(entry).is_ok());
             }
         });
-        lan.hellos.protocols = vec![RoutingProtocol::Ospfv2, RoutingProtocol::Isis, RoutingProtocol::Ospfv3];
+        lan.hellos.protocols = vec![
+            RoutingProtocol::Ospfv2,
+            RoutingProtocol::Isis,
+            RoutingProtocol::Ospfv3,
+        ];
         lan.start_all();
         lan.settle(CLEAN);
         lan.run(5_000);
         nothing_refused(&lan);
-        let rows: Vec<_> =
-            lan.hellos.protocols.iter().map(|p| lan.nodes[0].sending(*p, lan.now).unwrap()).collect();
+        let rows: Vec<_> = lan
+            .hellos
+            .protocols
+            .iter()
+            .map(|p| lan.nodes[0].sending(*p, lan.now).unwrap())
+            .collect();
         assert_eq!(rows[0].id, rows[1].id, "one traffic key, one id");
-        assert_ne!(rows[0].octets, rows[1].octets, "no protocol's key tells another's");
+        assert_ne!(
+            rows[0].octets, rows[1].octets,
+            "no protocol's key tells another's"
+        );
         assert_ne!(rows[1].octets, rows[2].octets);
     });
 }
@@ -206,8 +227,6 @@ fn with_clocks_that_drift() {
         nothing_refused(&lan);
     });
 }
-
-
 
 fn heapless_name(name: &str) -> heapless::String<64> {
     heapless::String::try_from(name).unwrap()

@@ -21,7 +21,11 @@ fn initial_heard_a_gcks() {
         lan.start(1);
         let took = lan.settle(2_000);
         assert!(took <= 1_500, "seed {seed}: the newcomer took {took} ms");
-        assert_eq!(lan.gcks(), 0, "a serving GCKS is not displaced by a better-ranked node");
+        assert_eq!(
+            lan.gcks(),
+            0,
+            "a serving GCKS is not displaced by a better-ranked node"
+        );
         assert_eq!(roles(&lan.nodes[1]), [Role::Initial, Role::Member]);
         nothing_refused(&lan);
     });
@@ -33,11 +37,19 @@ fn initial_wait_over_my_turn() {
     seeds(5, |seed| {
         let mut lan = Lan::of(seed, 1);
         lan.start(0);
-        lan.expect(6_000, "the only router serves", |lan| lan.nodes[0].role() == Role::Gcks);
+        lan.expect(6_000, "the only router serves", |lan| {
+            lan.nodes[0].role() == Role::Gcks
+        });
         let took = since(&lan.nodes[0]);
-        assert!((4_000..=4_100).contains(&took), "seed {seed}: it took office at {took} ms, hold is 4 s");
+        assert!(
+            (4_000..=4_100).contains(&took),
+            "seed {seed}: it took office at {took} ms, hold is 4 s"
+        );
         lan.run(10);
-        assert!(lan.key_of(0).is_some(), "a new office without an Active key starts a rollover at once");
+        assert!(
+            lan.key_of(0).is_some(),
+            "a new office without an Active key starts a rollover at once"
+        );
     });
 }
 
@@ -49,9 +61,14 @@ fn initial_turn_passes_to_the_next() {
         lan.start_all();
         lan.run(3_900);
         lan.crash(3);
-        lan.expect(4_000, "the second takes office", |lan| lan.nodes[2].role() == Role::Gcks);
+        lan.expect(4_000, "the second takes office", |lan| {
+            lan.nodes[2].role() == Role::Gcks
+        });
         let at = since(&lan.nodes[2]);
-        assert!((4_900..=5_300).contains(&at), "seed {seed}: the second took office at {at} ms");
+        assert!(
+            (4_900..=5_300).contains(&at),
+            "seed {seed}: the second took office at {at} ms"
+        );
         lan.settle(3_000);
         assert_eq!(lan.gcks(), 2);
     });
@@ -64,9 +81,18 @@ fn initial_keys_downloaded() {
         let lan = Lan::settled(seed, 2);
         assert_eq!(roles(&lan.nodes[0]), [Role::Initial, Role::Member]);
         assert_eq!(lan.key_of(0), lan.key_of(1));
-        assert_eq!(lan.nodes[0].engine().rekey_sa_spi(), lan.nodes[1].engine().rekey_sa_spi());
-        assert!(lan.nodes[0].saw(|e| matches!(e, Event::PeerJoined { .. })), "the member tells of it");
-        assert!(lan.nodes[1].saw(|e| matches!(e, Event::PeerJoined { .. })), "and so does the GCKS");
+        assert_eq!(
+            lan.nodes[0].engine().rekey_sa_spi(),
+            lan.nodes[1].engine().rekey_sa_spi()
+        );
+        assert!(
+            lan.nodes[0].saw(|e| matches!(e, Event::PeerJoined { .. })),
+            "the member tells of it"
+        );
+        assert!(
+            lan.nodes[1].saw(|e| matches!(e, Event::PeerJoined { .. })),
+            "and so does the GCKS"
+        );
     });
 }
 
@@ -84,12 +110,22 @@ fn initial_join_failed() {
         lan.record = Some(Vec::new());
         lan.start(1);
         lan.run(90_000);
-        assert_eq!(lan.nodes[1].role(), Role::Initial, "without a proof it is nothing");
+        assert_eq!(
+            lan.nodes[1].role(),
+            Role::Initial,
+            "without a proof it is nothing"
+        );
         let tries = lan.record.as_ref().unwrap().iter();
-        let tries = tries.filter(|s| s.by == Some(1) && s.is(peek::GSA_AUTH, false)).count();
+        let tries = tries
+            .filter(|s| s.by == Some(1) && s.is(peek::GSA_AUTH, false))
+            .count();
         // 2, 4, 8, 16, 32 s after each failure, and a retransmission at times.
         assert!((2..=14).contains(&tries), "seed {seed}: {tries} tries in 90 s");
-        assert_eq!(roles(&lan.nodes[0]), [Role::Initial, Role::Gcks], "the office is untouched");
+        assert_eq!(
+            roles(&lan.nodes[0]),
+            [Role::Initial, Role::Gcks],
+            "the office is untouched"
+        );
     });
 }
 
@@ -101,9 +137,14 @@ fn member_gcks_silent_my_turn() {
         assert_eq!(lan.gcks(), 2);
         let (key, crashed) = (lan.key_of(0), lan.now);
         lan.crash(2);
-        lan.expect(8_000, "the best member takes office", |lan| lan.nodes[1].role() == Role::Gcks);
+        lan.expect(8_000, "the best member takes office", |lan| {
+            lan.nodes[1].role() == Role::Gcks
+        });
         let took = lan.now - crashed;
-        assert!((2_500..=5_500).contains(&took), "seed {seed}: failover after {took} ms, hold is 4 s");
+        assert!(
+            (2_500..=5_500).contains(&took),
+            "seed {seed}: failover after {took} ms, hold is 4 s"
+        );
         assert_eq!(lan.key_of(1), key, "the heir goes on with the key that all have");
         lan.settle(5_000);
         lan.expect(15_000, "then it makes its own", |lan| lan.key_of(1) != key);
@@ -121,7 +162,11 @@ fn member_heir_appears() {
         lan.settle(10_000);
         assert_eq!(lan.gcks(), 2);
         for at in [0, 1] {
-            assert_eq!(roles(&lan.nodes[at]), [Role::Initial, Role::Member], "it never was anything else");
+            assert_eq!(
+                roles(&lan.nodes[at]),
+                [Role::Initial, Role::Member],
+                "it never was anything else"
+            );
             assert_eq!(lan.nodes[at].engine().gcks(), Some(&lan.nodes[2].identity));
         }
         nothing_refused(&lan);
@@ -151,7 +196,9 @@ fn member_orphaned() {
         // try its claim. The new office knows neither of them before it has come, so it cannot wait for the other.
         lan.hellos.strict = false;
         lan.start(2);
-        lan.expect(40_000, "the router serves again", |lan| lan.nodes[2].role() == Role::Gcks);
+        lan.expect(40_000, "the router serves again", |lan| {
+            lan.nodes[2].role() == Role::Gcks
+        });
         lan.settle(30_000);
         assert_eq!(lan.gcks(), 2);
     });
@@ -164,7 +211,9 @@ fn member_handed_the_office() {
         let mut lan = Lan::settled(seed, 3);
         let key = lan.key_of(0);
         lan.command(2, Command::HandOff).unwrap();
-        lan.expect(2_000, "the successor serves", |lan| lan.nodes[1].role() == Role::Gcks);
+        lan.expect(2_000, "the successor serves", |lan| {
+            lan.nodes[1].role() == Role::Gcks
+        });
         assert_eq!(lan.key_of(1), key);
         lan.settle(10_000);
         assert_eq!(lan.gcks(), 1);
@@ -194,7 +243,10 @@ fn gcks_meets_a_better_one() {
         lan.partition(&[&[0, 1], &[2, 3]]);
         lan.start_all();
         lan.settle(8_000);
-        assert_eq!((lan.nodes[1].role(), lan.nodes[3].role()), (Role::Gcks, Role::Gcks));
+        assert_eq!(
+            (lan.nodes[1].role(), lan.nodes[3].role()),
+            (Role::Gcks, Role::Gcks)
+        );
         lan.heal();
         lan.settle(40_000);
         assert_eq!(lan.gcks(), 3, "both had members, so rank decides");
@@ -213,17 +265,36 @@ fn gcks_leaves() {
         lan.command(2, Command::Leave).unwrap();
         lan.expect(15_000, "it is gone", |lan| lan.nodes[2].role() == Role::Left);
         let last = lan.record.as_ref().unwrap().iter().rev().find_map(|sent| {
-            (sent.by == Some(2)).then(|| peek::election(&sent.octets)).flatten()
+            (sent.by == Some(2))
+                .then(|| peek::election(&sent.octets))
+                .flatten()
         });
-        assert_ne!(last.unwrap().flags & peek::ElectionState::LEAVING, 0, "the last it says is that it leaves");
-        assert!(lan.nodes[2].rows(lan.now).is_empty(), "it forgets the group's keys");
+        assert_ne!(
+            last.unwrap().flags & peek::ElectionState::LEAVING,
+            0,
+            "the last it says is that it leaves"
+        );
+        assert!(
+            lan.nodes[2].rows(lan.now).is_empty(),
+            "it forgets the group's keys"
+        );
         lan.settle(10_000);
         assert_eq!(lan.gcks(), 1);
-        assert_eq!(roles(&lan.nodes[0]), [Role::Initial, Role::Member], "a change without a gap");
+        assert_eq!(
+            roles(&lan.nodes[0]),
+            [Role::Initial, Role::Member],
+            "a change without a gap"
+        );
         nothing_refused(&lan);
         lan.record = Some(Vec::new());
         lan.run(20_000);
-        let late = lan.record.as_ref().unwrap().iter().filter(|sent| sent.by == Some(2)).count();
+        let late = lan
+            .record
+            .as_ref()
+            .unwrap()
+            .iter()
+            .filter(|sent| sent.by == Some(2))
+            .count();
         assert_eq!(late, 0, "a node that left announces, listens and serves no more");
     });
 }

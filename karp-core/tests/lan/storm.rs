@@ -60,12 +60,17 @@ fn strike(lan: &mut Lan, fault: &Fault) {
         Fault::Loss(loss) => lan.link = Link::lossy(*loss),
         Fault::Rekey(who) if lan.nodes[*who].is_present() => {
             let reason = RekeyReason::NewSession;
-            _ = lan.command(*who, Command::Rekey { protocol: RoutingProtocol::Ospfv2, reason });
+            _ = lan.command(
+                *who,
+                Command::Rekey {
+                    protocol: RoutingProtocol::Ospfv2,
+                    reason,
+                },
+            );
         }
         Fault::HandOff => {
-            let serving = (0..lan.nodes.len()).find(|at| {
-                lan.nodes[*at].role() == Role::Gcks && lan.nodes[*at].is_present()
-            });
+            let serving = (0..lan.nodes.len())
+                .find(|at| lan.nodes[*at].role() == Role::Gcks && lan.nodes[*at].is_present());
             if let Some(serving) = serving {
                 _ = lan.command(serving, Command::HandOff);
             }

@@ -1,8 +1,8 @@
 //! Who serves after whom: sticky office, preemption, handoff, failover.
 
 use karp_core::{
-    command::{Command, CommandError},
-    error::DropReason,
+    command::Command,
+    error::{CommandError, DropReason},
     io::{Alarm, Event, Role},
 };
 
@@ -23,7 +23,11 @@ fn the_office_is_sticky() {
         lan.settle(3_000);
         lan.command(1, Command::SetPriority(200)).unwrap();
         lan.run(30_000);
-        assert_eq!(lan.gcks(), 0, "neither a better newcomer nor a raised priority displaces it");
+        assert_eq!(
+            lan.gcks(),
+            0,
+            "neither a better newcomer nor a raised priority displaces it"
+        );
         assert_eq!(roles(&lan.nodes[0]), [Role::Initial, Role::Gcks]);
     });
 }
@@ -38,8 +42,14 @@ fn preempt_hands_the_office_to_a_better_newcomer() {
         lan.settle(8_000);
         assert_eq!(lan.gcks(), 1);
         lan.start(2);
-        lan.expect(20_000, "the better one serves", |lan| lan.is_settled() && lan.nodes[2].role() == Role::Gcks);
-        assert_eq!(roles(&lan.nodes[2]), [Role::Initial, Role::Member, Role::Gcks], "by a handoff and no other way");
+        lan.expect(20_000, "the better one serves", |lan| {
+            lan.is_settled() && lan.nodes[2].role() == Role::Gcks
+        });
+        assert_eq!(
+            roles(&lan.nodes[2]),
+            [Role::Initial, Role::Member, Role::Gcks],
+            "by a handoff and no other way"
+        );
         assert_eq!(lan.nodes[1].engine().counters().handoffs, 1);
         nothing_refused(&lan);
     });
@@ -67,7 +77,9 @@ fn priority_zero_hands_off_whatever_the_policy() {
     seeds(5, |seed| {
         let mut lan = Lan::settled(seed, 3);
         lan.command(2, Command::SetPriority(0)).unwrap();
-        lan.expect(12_000, "the next one serves", |lan| lan.is_settled() && lan.nodes[1].role() == Role::Gcks);
+        lan.expect(12_000, "the next one serves", |lan| {
+            lan.is_settled() && lan.nodes[1].role() == Role::Gcks
+        });
         lan.crash(1);
         lan.settle(12_000);
         assert_eq!(lan.gcks(), 0, "priority 0 never serves, not even as an heir");
@@ -88,8 +100,13 @@ fn priority_zero_stays_with_an_alarm_while_nobody_else_may_serve() {
         lan.run(20_000);
         assert_eq!(lan.gcks(), 1);
         lan.command(0, Command::SetPriority(50)).unwrap();
-        lan.expect(15_000, "the willing one serves", |lan| lan.is_settled() && lan.nodes[0].role() == Role::Gcks);
-        assert!(!lan.nodes[1].told.alarms.contains(&Alarm::ServingUnwillingly), "the alarm ends");
+        lan.expect(15_000, "the willing one serves", |lan| {
+            lan.is_settled() && lan.nodes[0].role() == Role::Gcks
+        });
+        assert!(
+            !lan.nodes[1].told.alarms.contains(&Alarm::ServingUnwillingly),
+            "the alarm ends"
+        );
         nothing_refused(&lan);
     });
 }
@@ -104,7 +121,9 @@ fn handoff_by_command() {
         for _ in 0..3 {
             let old = lan.gcks();
             lan.command(old, Command::HandOff).unwrap();
-            lan.expect(40_000, "another serves", |lan| lan.is_settled() && lan.nodes[old].role() == Role::Member);
+            lan.expect(40_000, "another serves", |lan| {
+                lan.is_settled() && lan.nodes[old].role() == Role::Member
+            });
             lan.run(10_000);
         }
         nothing_refused(&lan);
@@ -120,10 +139,18 @@ fn handoff_is_refused_with_the_reason() {
         assert_eq!(lan.command(1, Command::HandOff), Err(CommandError::NotJoined));
         lan.command(1, Command::Join).unwrap();
         lan.settle(8_000);
-        assert_eq!(lan.command(1, Command::HandOff), Err(CommandError::NoSuccessor), "nobody is there");
+        assert_eq!(
+            lan.command(1, Command::HandOff),
+            Err(CommandError::NoSuccessor),
+            "nobody is there"
+        );
         lan.start(0);
         lan.settle(3_000);
-        assert_eq!(lan.command(1, Command::HandOff), Err(CommandError::NoSuccessor), "nobody may serve");
+        assert_eq!(
+            lan.command(1, Command::HandOff),
+            Err(CommandError::NoSuccessor),
+            "nobody may serve"
+        );
         assert_eq!(lan.command(0, Command::HandOff), Err(CommandError::NotGcks));
     });
 }
@@ -137,7 +164,10 @@ fn handoff_to_a_dead_successor_is_taken_back() {
         lan.command(3, Command::HandOff).unwrap();
         lan.run(200);
         lan.expect(20_000, "somebody serves", |lan| lan.is_settled());
-        assert!([1, 3].contains(&lan.gcks()), "the old one, or the next that it can name");
+        assert!(
+            [1, 3].contains(&lan.gcks()),
+            "the old one, or the next that it can name"
+        );
         nothing_refused(&lan);
     });
 }
@@ -199,7 +229,9 @@ fn failover_has_a_rank_delay() {
         lan.crash(3);
         lan.run(2_000);
         lan.crash(2);
-        lan.expect(9_000, "the third takes office", |lan| lan.nodes[1].role() == Role::Gcks);
+        lan.expect(9_000, "the third takes office", |lan| {
+            lan.nodes[1].role() == Role::Gcks
+        });
         let took = since(&lan.nodes[1]) - crashed;
         assert!((3_000..=8_000).contains(&took), "seed {seed}: {took} ms");
         lan.settle(8_000);
@@ -246,12 +278,17 @@ fn four_lost_announcements_make_no_heir() {
         let mut lan = Lan::settled(seed, 4);
         let until = lan.now + 20_000;
         lan.tap(move |sent, hand| {
-            hand.drop = sent.at < until && sent.by == Some(3) && sent.header().exchange == peek::GCKS_ELECTION;
+            hand.drop =
+                sent.at < until && sent.by == Some(3) && sent.header().exchange == peek::GCKS_ELECTION;
         });
         lan.run(30_000);
         assert_eq!(lan.gcks(), 3);
         for at in 0..3 {
-            assert_eq!(roles(&lan.nodes[at]), [Role::Initial, Role::Member], "seed {seed}");
+            assert_eq!(
+                roles(&lan.nodes[at]),
+                [Role::Initial, Role::Member],
+                "seed {seed}"
+            );
         }
         nothing_refused(&lan);
     });
@@ -315,19 +352,33 @@ fn a_forged_handoff_is_dropped() {
         lan.record = Some(Vec::new());
         lan.run(2_000);
         let heard = lan.record.take().unwrap();
-        let of = |by| heard.iter().rev().find(|s| s.by == Some(by) && s.header().exchange == peek::GCKS_ELECTION);
+        let of = |by| {
+            heard
+                .iter()
+                .rev()
+                .find(|s| s.by == Some(by) && s.header().exchange == peek::GCKS_ELECTION)
+        };
         let (office, member) = (of(2).unwrap().clone(), of(1).unwrap().header().spi_i);
         // Put ahead of AUTH and the MACs, and at the end: both are dropped whole (section 5.1).
         for at_end in [false, true] {
             let forged = with_handoff(&office.octets, member, at_end);
-            lan.inject(super::common::wire::Injection::new(office.from, office.to, forged));
+            lan.inject(super::common::wire::Injection::new(
+                office.from,
+                office.to,
+                forged,
+            ));
             lan.run(500);
         }
         lan.run(10_000);
         assert_eq!(lan.gcks(), 2);
         assert_eq!(roles(&lan.nodes[1]), [Role::Initial, Role::Member]);
         let counters = lan.nodes[1].engine().counters();
-        let dropped = [DropReason::Malformed, DropReason::BadSeal, DropReason::BadSignature, DropReason::Replayed];
+        let dropped = [
+            DropReason::Malformed,
+            DropReason::BadSeal,
+            DropReason::BadSignature,
+            DropReason::Replayed,
+        ];
         assert!(dropped.iter().map(|r| counters.dropped(*r)).sum::<u32>() >= 2);
         assert!(!lan.nodes[1].saw(|e| matches!(e, Event::RoleChanged { role: Role::Gcks })));
     });
