@@ -16,11 +16,13 @@ pub mod forge;
 pub mod hellos;
 pub mod keys;
 pub mod lan;
+pub mod life;
 pub mod link;
 pub mod node;
 pub mod peek;
 pub mod room;
 pub mod trace;
+pub mod view;
 pub mod wire;
 
 pub use lan::Lan;
