@@ -117,7 +117,9 @@ impl Hellos {
             && hello.spi.is_some()
             && receiver.engine().rekey_sa_spi() == hello.spi
             && !hello.row.manual;
-        if !self.agreed[from][to] && (!same_sa || self.apart[from][to]) {
+        // Who was put out has no claim on anybody, nor the other way round.
+        let same_realm = nodes[from].realm == receiver.realm;
+        if !same_realm || !self.agreed[from][to] && (!same_sa || self.apart[from][to]) {
             self.foreign += 1;
             return Ok(());
         }

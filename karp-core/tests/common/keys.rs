@@ -43,7 +43,7 @@ fn held(row: &Row<'_>) -> Held {
     Held {
         protocol: row.protocol,
         id: row.id,
-        octets: row.key.octets().to_vec(),
+        octets: row.octets().to_vec(),
         state: match row.state {
             RowState::Pending => State::Pending,
             RowState::Active => State::Active,

@@ -101,11 +101,12 @@ impl Lan {
         lan
     }
 
-    /// Like [`Lan::of`], with everything started and settled.
+    /// Like [`Lan::of`], with everything started and settled, and everybody heard by everybody.
     pub fn settled(seed: u64, count: usize) -> Self {
         let mut lan = Self::of(seed, count);
         lan.start_all();
         lan.settle(20_000);
+        lan.run(3_000);
         lan
     }
 
@@ -291,6 +292,19 @@ impl Lan {
         }
         self.drive(at);
         result
+    }
+
+    /// Tells the GCKS to hand over; it can as soon as a member has acknowledged all that the office has.
+    #[track_caller]
+    pub fn hand_off(&mut self, at: usize) {
+        for _ in 0..20 {
+            match self.command(at, Command::HandOff) {
+                Ok(()) => return,
+                Err(CommandError::NoSuccessor) => self.run(250),
+                Err(why) => self.fail(&format!("a handoff is refused: {why}")),
+            }
+        }
+        self.fail("within 5 s there was no successor");
     }
 
     fn evicted(&self, command: &Command<'_>) -> Option<usize> {

@@ -13,6 +13,14 @@ impl Lan {
         self.expect(limit, "one GCKS and one key everywhere", Self::is_settled)
     }
 
+    /// Lets time pass until another than `old` serves, and all is settled.
+    #[track_caller]
+    pub fn succeed(&mut self, old: usize, limit: u64) -> u64 {
+        self.expect(limit, "another serves, with one key everywhere", |lan| {
+            lan.nodes[old].role() != Role::Gcks && lan.is_settled()
+        })
+    }
+
     /// Whether every part of the link has one GCKS that all follow, and all send with one key that all accept.
     pub fn is_settled(&self) -> bool {
         let mut done = vec![false; self.nodes.len()];

@@ -51,7 +51,7 @@ fn start_among_thousands_of_forged_claims() {
             "seed {seed}: one group after {settled} ms under attack"
         );
         lan.settle(60_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -77,7 +77,7 @@ fn a_group_in_office_among_forged_claims() {
             sent <= 1_800,
             "seed {seed}: {sent} messages sent in 60 s of attack"
         );
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -105,7 +105,7 @@ fn joining_among_forged_claims() {
         }
         assert!(lan.nodes[0].is_keyed(), "seed {seed}: 30 s are enough");
         lan.settle(60_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -126,7 +126,7 @@ fn racing(seed: u64, forge: impl Fn(&Sent) -> Vec<u8> + 'static) {
     lan.expect(10_000, "it is a member", |lan| lan.nodes[0].is_keyed());
     assert_eq!(roles(&lan.nodes[0]), [Role::Initial, Role::Member]);
     lan.settle(5_000);
-    nothing_refused(&lan);
+    nothing_refused(&mut lan);
 }
 
 /// An answer to this request with a key that nobody has.
@@ -220,6 +220,46 @@ fn racing_low_order_points() {
     });
 }
 
+/// Every genuine answer is raced by a copy under the same SPI with another key, made by `alter`.
+fn racing_copies(seed: u64, spis_are_forged: bool, alter: impl Fn(&Sent) -> Vec<u8> + 'static) {
+    let mut lan = Lan::of(seed, 3);
+    lan.checks.spis_are_forged = spis_are_forged;
+    lan.start(1);
+    lan.start(2);
+    lan.settle(8_000);
+    lan.tap(move |sent, hand| {
+        if sent.is(peek::IKE_SA_INIT, true) && !peek::payloads(&sent.octets).is_empty() {
+            hand.inject.push(Injection::new(sent.from, sent.to, alter(sent)).at_once());
+        }
+    });
+    lan.start(0);
+    lan.expect(10_000, "it is a member", |lan| lan.nodes[0].is_keyed());
+    lan.settle(5_000);
+    nothing_refused(&mut lan);
+}
+
+#[test]
+fn racing_replies_with_the_same_spi() {
+    seeds(4, |seed| {
+        racing_copies(seed, true, |sent| forge::with_body(&sent.octets, peek::KE, 8, &[0x42; 8]));
+    });
+}
+
+/// The copy differs where no key depends on it: two attempts have one key, and still never one nonce (promise 4).
+#[test]
+fn racing_replies_with_the_same_keys() {
+    seeds(4, |seed| {
+        racing_copies(seed, false, |sent| {
+            let header = sent.header();
+            let mut copy = forge::Forge::new(header.spi_i, header.spi_r, header.exchange, header.flags, header.id);
+            for payload in peek::payloads(&sent.octets) {
+                copy = copy.payload(payload.kind, payload.body);
+            }
+            copy.notify(40_000, b"nobody knows this").finish()
+        });
+    });
+}
+
 /// An unprotected error in the middle of GSA_AUTH ends nothing.
 #[test]
 fn an_unprotected_error_in_gsa_auth() {
@@ -243,7 +283,7 @@ fn an_unprotected_error_in_gsa_auth() {
         });
         lan.start(0);
         lan.settle(3_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -272,7 +312,7 @@ fn an_honest_name_at_another_address() {
         }
         lan.expect(10_000, "it is a member", |lan| lan.nodes[0].is_keyed());
         assert_eq!(lan.gcks(), 2);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -292,7 +332,7 @@ fn announcements_sent_from_another_address() {
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(15_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -315,7 +355,7 @@ fn reflected_messages() {
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(20_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -345,6 +385,6 @@ fn two_offices_are_told_of_a_third() {
             lan.is_settled(),
             "seed {seed}: the halves merge while the attack goes on"
         );
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }

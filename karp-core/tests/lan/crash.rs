@@ -63,7 +63,7 @@ fn exchange(seed: u64, nth: usize, fault: Fault) {
     lan.settle(60_000);
     lan.run(10_000);
     assert!(lan.is_settled(), "seed {seed}: message {nth}, {fault:?}");
-    nothing_refused(&lan);
+    nothing_refused(&mut lan);
 }
 
 #[test]
@@ -133,7 +133,7 @@ fn rollover(seed: u64, nth: usize, fault: Fault) {
     lan.settle(60_000);
     lan.run(40_000);
     assert!(lan.is_settled(), "seed {seed}: message {nth}, {fault:?}");
-    nothing_refused(&lan);
+    nothing_refused(&mut lan);
 }
 
 #[test]
@@ -189,7 +189,7 @@ fn two_faults_in_one_rollover() {
         lan.settle(40_000);
         lan.start_all();
         lan.settle(60_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -216,7 +216,7 @@ fn faults_on_a_bad_link() {
             lan.run(20_000);
             lan.start_all();
             lan.settle(80_000);
-            nothing_refused(&lan);
+            nothing_refused(&mut lan);
         }
     });
 }

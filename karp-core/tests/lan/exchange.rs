@@ -148,31 +148,28 @@ fn joining_at_half_loss() {
 fn a_member_redirects_to_the_gcks() {
     seeds(5, |seed| {
         let mut lan = Lan::of(seed, 3);
-        lan.start(0);
-        lan.start(1);
-        lan.settle(8_000);
-        assert_eq!(lan.gcks(), 1);
-        // r3 is deaf to what the others announce, and somebody says that r1 serves.
-        let multicast = lan.multicast();
-        lan.tap(move |sent, hand| {
-            if sent.to == multicast {
+        for at in [0, 2] {
+            lan.nodes[at].set(|s| s.priority = 0);
+        }
+        // r3 never hears that r2 serves; somebody says that r1 does.
+        lan.tap(|sent, hand| {
+            if peek::election(&sent.octets).is_some_and(|state| state.state == peek::ElectionState::GCKS) {
                 hand.hide_from.push(2);
             }
         });
+        lan.start_all();
+        lan.expect(8_000, "r1 follows r2", |lan| lan.is_one_group(&[0, 1]));
+        assert_eq!(lan.nodes[2].role(), Role::Initial);
         lan.record = Some(Vec::new());
-        lan.start(2);
         let claim = forge::hint("lan", "r1", [7; 8], 1, &forge::pretender());
-        lan.inject(Injection::new(lan.nodes[0].address, multicast, claim));
+        lan.inject(Injection::new(lan.nodes[0].address, lan.multicast(), claim));
         lan.expect(3_000, "it is a member", |lan| lan.nodes[2].is_keyed());
         assert_eq!(lan.nodes[2].engine().gcks(), Some(&lan.nodes[1].identity));
         let record = lan.record.as_ref().unwrap();
-        let redirects = record
-            .iter()
-            .filter(|s| s.by == Some(0) && peek::notify(&s.octets, peek::REDIRECT).is_some());
+        let redirects =
+            record.iter().filter(|s| s.by == Some(0) && peek::notify(&s.octets, peek::REDIRECT).is_some());
         assert!(redirects.count() >= 1, "seed {seed}: r1 answered with REDIRECT");
-        let from = record
-            .iter()
-            .any(|s| s.by == Some(2) && peek::notify(&s.octets, 16408).is_some());
+        let from = record.iter().any(|s| s.by == Some(2) && peek::notify(&s.octets, 16408).is_some());
         assert!(from, "the retry carries REDIRECTED_FROM");
         assert_eq!(lan.gcks(), 1);
     });
@@ -222,7 +219,7 @@ fn a_copied_request_with_another_source_does_not_disturb() {
         });
         lan.start(1);
         lan.settle(5_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -240,7 +237,7 @@ fn small_tables_serve_a_small_group() {
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(60_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 

@@ -73,7 +73,7 @@ fn flood(seed: u64, sizes: Sizes, gap: u64, burst: u64) {
         .count();
     assert!(cookies > 100, "seed {seed}: {cookies} cookies");
     lan.settle(5_000);
-    nothing_refused(&lan);
+    nothing_refused(&mut lan);
 }
 
 #[test]

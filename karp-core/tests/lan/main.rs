@@ -67,9 +67,11 @@ fn completed(node: &Node) -> usize {
     node.count(|event| matches!(event, Event::RekeyCompleted { .. }))
 }
 
-/// Fails the run if a routing packet was refused between routers that belong together.
+/// Lets the routing protocols speak for two seconds more. Fails the run if a routing packet was refused between
+/// routers that belong together.
 #[track_caller]
-fn nothing_refused(lan: &Lan) {
+fn nothing_refused(lan: &mut Lan) {
+    lan.run(2_000);
     if lan.hellos.refused > 0 {
         lan.fail(&format!(
             "{} of {} routing packets were refused",

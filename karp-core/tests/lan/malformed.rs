@@ -73,7 +73,7 @@ fn corpus(seed: u64) -> Vec<Sent> {
     )
     .unwrap();
     lan.run(6_000);
-    lan.command(3, Command::HandOff).unwrap();
+    lan.hand_off(3);
     lan.run(12_000);
     lan.reboot(0);
     lan.run(12_000);
@@ -215,6 +215,7 @@ fn flipped_bits_on_the_way() {
     seeds(2, |seed| {
         let mut lan = Lan::of(seed, 3);
         let mut dice = Dice::new(seed, 97);
+        lan.checks.spis_are_forged = true;
         let multicast = lan.multicast();
         let addresses: Vec<SocketAddr> = lan.nodes.iter().map(|node| node.address).collect();
         lan.tap(move |sent, hand| {
@@ -250,7 +251,7 @@ fn flipped_bits_on_the_way() {
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(20_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -280,6 +281,11 @@ fn flipped_bits_in_every_octet_of_what_is_sealed() {
         .unwrap();
     for message in [&update, hello] {
         for at in 0..message.octets.len() {
+            // A MAC under a Rekey SA that nobody here has is no evidence: that makes a hint of the announcement.
+            let is_mac_spi = (message.octets.len() - 32..message.octets.len() - 16).contains(&at);
+            if message.header().exchange == peek::GCKS_ELECTION && is_mac_spi {
+                continue;
+            }
             for mask in [0x01, 0x80] {
                 let bad = forge::flipped(&message.octets, at, mask);
                 assert!(

@@ -112,7 +112,7 @@ fn in_any_order_of_the_routers() {
                 node.name
             );
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
         for at in 0..5 {
             for other in (0..5).filter(|other| *other != at) {
                 assert!(lan.hellos.are_neighbours(at, other), "no adjacency dropped");
@@ -130,7 +130,7 @@ fn all_at_once() {
             lan.is_settled() && (0..5).all(|at| !sends_by_hand(lan, at))
         });
         assert!(lan.nodes.iter().all(|node| node.told.alarms.is_empty()));
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -166,7 +166,7 @@ fn the_operator_says_migrate() {
         // It can still be heard, and it joins later.
         lan.command(0, Command::Join).unwrap();
         lan.settle(10_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -200,7 +200,7 @@ fn the_gcks_dies_while_it_waits() {
         lan.expect(60_000, "all send with an automatic key", |lan| {
             lan.is_settled() && (0..5).all(|at| !sends_by_hand(lan, at))
         });
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -236,6 +236,6 @@ fn a_manual_id_is_never_drawn() {
                 "seed {seed}: its id was drawn"
             );
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }

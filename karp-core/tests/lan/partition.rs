@@ -45,7 +45,7 @@ fn split_and_heal(seed: u64, link: Link, rollovers: bool) -> Lan {
     }
     lan.run(20_000);
     assert!(lan.is_settled());
-    nothing_refused(&lan);
+    nothing_refused(&mut lan);
     lan
 }
 
@@ -80,7 +80,7 @@ fn strangers_meet() {
         lan.heal();
         lan.settle(60_000);
         assert_eq!(lan.gcks(), 5);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -96,7 +96,7 @@ fn a_lonely_office_yields_to_one_with_members() {
         lan.heal();
         lan.settle(60_000);
         assert_eq!(lan.gcks(), 1);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -110,7 +110,7 @@ fn three_parts() {
         lan.settle(8_000);
         lan.heal();
         lan.settle(120_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -126,7 +126,7 @@ fn a_member_is_cut_off_and_returns() {
         lan.heal();
         lan.settle(90_000);
         assert_eq!(lan.gcks(), 3);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -142,7 +142,7 @@ fn the_gcks_is_cut_off_and_returns() {
         lan.heal();
         lan.settle(60_000);
         assert_eq!(lan.gcks(), 2, "an office with members goes first");
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -159,7 +159,7 @@ fn a_short_split_changes_nothing() {
         for at in 0..3 {
             assert_eq!(super::roles(&lan.nodes[at]), [Role::Initial, Role::Member]);
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -208,7 +208,7 @@ fn the_greater_office_dies_in_the_merge() {
         };
         lan.crash(victim);
         lan.settle(90_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -224,7 +224,7 @@ fn the_lesser_office_dies_in_the_merge() {
         lan.run(after);
         lan.crash(2);
         lan.settle(90_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -246,6 +246,6 @@ fn a_router_reboots_and_changes_sides() {
         lan.run(after);
         lan.reboot(0);
         lan.settle(120_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }

@@ -29,7 +29,7 @@ fn a_member_sleeps_for_longer_than_hold() {
         );
         lan.settle(30_000);
         assert_eq!(lan.gcks(), 3);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -46,7 +46,7 @@ fn the_gcks_sleeps_for_longer_than_hold() {
         );
         lan.settle(30_000);
         assert_eq!(lan.gcks(), 2, "seed {seed}");
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -60,7 +60,7 @@ fn a_short_nap_changes_nothing() {
         }
         assert_eq!(lan.gcks(), 3);
         assert!(lan.nodes.iter().all(|node| roles(node).len() == 2));
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -98,7 +98,7 @@ fn a_member_sleeps_through_rollovers() {
         lan.pause(0, 200_000);
         lan.run(200_001);
         lan.settle(40_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 

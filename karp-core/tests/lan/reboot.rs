@@ -28,7 +28,7 @@ fn a_member_reboots_and_waits_for_the_next_key() {
         lan.run(5_000);
         assert_eq!(completed(&lan.nodes[3]), rollovers + 1, "one rollover served it");
         assert_eq!(roles(&lan.nodes[0]), [Role::Initial, Role::Member]);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -78,7 +78,7 @@ fn while_it_waits_it_has_no_key_and_is_not_waited_for() {
             "it is not KEYED"
         );
         lan.settle(40_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -95,7 +95,7 @@ fn the_gcks_reboots_and_comes_back_as_a_member() {
             "it does not take office before validate where it hears keyed routers"
         );
         assert_eq!(roles(&lan.nodes[3]), [Role::Initial, Role::Member]);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -111,7 +111,7 @@ fn a_router_reboots_twice_in_a_row() {
         lan.run(after);
         lan.reboot(who);
         lan.settle(60_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -131,7 +131,7 @@ fn a_router_reboots_again_and_again() {
             lan.nodes[1..].iter().all(|node| roles(node).len() == 2),
             "nobody else was troubled"
         );
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -144,7 +144,7 @@ fn all_reboot_one_after_the_other() {
             lan.settle(120_000);
             lan.run(3_000);
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -156,7 +156,7 @@ fn all_reboot_at_once() {
         lan.run(100);
         lan.start_all();
         lan.settle(30_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -179,7 +179,7 @@ fn a_member_reboots_in_a_rollover() {
         lan.run(after);
         lan.reboot(0);
         lan.settle(90_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -196,7 +196,7 @@ fn one_rollover_serves_all_that_wait() {
         lan.settle(15_000);
         lan.run(10_000);
         assert!(completed(&lan.nodes[5]) <= before + 2, "seed {seed}");
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -214,7 +214,7 @@ fn a_new_router_does_not_wait() {
         lan.start(0);
         lan.settle(1_500);
         assert_eq!(lan.key_of(0), key);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -232,7 +232,7 @@ fn an_exempt_group_gives_the_keys_in_force() {
         lan.reboot(0);
         lan.settle(2_000);
         assert_eq!(lan.key_of(0), key);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -255,6 +255,6 @@ fn old_datagrams_arrive_after_a_reboot() {
         lan.settle(30_000);
         assert_eq!(lan.gcks(), 2);
         assert!(lan.nodes[0].saw(|e| matches!(e, Event::KeyInstalled { .. })));
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }

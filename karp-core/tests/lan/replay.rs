@@ -53,7 +53,7 @@ fn a_whole_life_is_replayed() {
             "seed {seed}: nobody's part changed"
         );
         assert!(lan.nodes[0].engine().counters().dropped(DropReason::Replayed) > 10);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -65,8 +65,9 @@ fn earlier_terms_are_replayed() {
         lan.record = Some(Vec::new());
         lan.start_all();
         lan.settle(8_000);
-        lan.command(4, Command::HandOff).unwrap();
-        lan.settle(20_000);
+        lan.run(3_000);
+        lan.hand_off(4);
+        lan.succeed(4, 20_000);
         let office = lan.gcks();
         lan.command(office, Command::Leave).unwrap();
         lan.run(15_000);
@@ -80,7 +81,7 @@ fn earlier_terms_are_replayed() {
         let after: Vec<usize> = lan.nodes.iter().map(|node| roles(node).len()).collect();
         assert_eq!(before, after, "seed {seed}: nobody's part changed");
         assert_eq!(lan.key_of(0), key);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -99,7 +100,7 @@ fn a_dead_gcks_is_not_kept_alive_by_its_words() {
         }
         assert_eq!(lan.gcks(), 1, "seed {seed}");
         lan.settle(5_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -146,7 +147,7 @@ fn key_updates() {
             );
         }
         assert_eq!(lan.nodes[0].engine().generation(), generation);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -208,6 +209,6 @@ fn unicast_messages_twice_and_late() {
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(20_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }

@@ -55,7 +55,7 @@ fn a_member_asks_for_new_keys() {
                     .is_none()
             );
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -73,7 +73,7 @@ fn under_loss(seed: u64, loss: u32) {
         rollovers >= 5,
         "seed {seed}: {rollovers} rollovers in 400 s of a lifetime of 60 s"
     );
-    nothing_refused(&lan);
+    nothing_refused(&mut lan);
 }
 
 #[test]
@@ -104,7 +104,7 @@ fn rollover_of_fifty_under_loss() {
         lan.expect(60_000, "all send with a new key", |lan| {
             lan.is_settled() && lan.key_of(0) != old
         });
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -127,7 +127,7 @@ fn keys_change_before_their_lifetime_ends() {
         }
         assert!(completed(&lan.nodes[2]) >= 5);
         assert!(lan.nodes.iter().all(|n| n.told.alarms.is_empty()));
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -150,7 +150,7 @@ fn requests_within_the_minimum_interval_are_merged() {
             (1..=2).contains(&rollovers),
             "seed {seed}: 40 requests in 0.2 s made {rollovers} rollovers"
         );
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -169,7 +169,7 @@ fn a_stream_of_requests_is_slowed_down() {
             (3..=9).contains(&rollovers),
             "seed {seed}: {rollovers} rollovers in 300 s, minimum 5 s and doubling"
         );
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -192,7 +192,7 @@ fn a_request_waits_for_a_gcks() {
             lan.is_settled() && lan.key_of(2) != key
         });
         assert!(started(&lan.nodes[2]) > before);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -208,7 +208,7 @@ fn a_request_survives_loss() {
         lan.expect(60_000, "the request is served", |lan| {
             lan.is_settled() && lan.key_of(2) != key
         });
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -236,7 +236,7 @@ fn the_rekey_sa_is_replaced() {
         for at in 0..3 {
             assert_eq!(super::roles(&lan.nodes[at]).last(), Some(&Role::Member));
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -259,7 +259,7 @@ fn everything_is_replaced_at_once() {
         }
         lan.link = Link::CLEAN;
         lan.settle(60_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -293,7 +293,7 @@ fn a_slow_host_is_waited_for() {
             );
         }
         assert!(lan.nodes[2].told.alarms.is_empty());
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -315,7 +315,7 @@ fn the_gckss_own_slow_host_is_waited_for() {
             .rev()
             .find(|(_, e)| matches!(e, Event::KeyActivated { .. }));
         assert!(event.unwrap().0 >= asked + 6_000, "seed {seed}");
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -369,7 +369,7 @@ fn keep_last_outlives_the_lifetime() {
         lan.run(80_000);
         assert_eq!(lan.key_of(0), key, "RFC 2328 D.3");
         assert!(lan.nodes[0].told.alarms.contains(&Alarm::KeyExpired));
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 

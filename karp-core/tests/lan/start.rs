@@ -22,7 +22,7 @@ fn start(seed: u64, count: usize, link: Link, spread: Option<u64>, limit: u64) -
     lan.settle(limit);
     lan.run(5_000);
     assert!(lan.is_settled(), "seed {seed}: what settled stays settled");
-    nothing_refused(&lan);
+    nothing_refused(&mut lan);
     lan
 }
 
@@ -100,7 +100,7 @@ fn with_one_key_for_all() {
         lan.link = Link::BAD;
         lan.start_all();
         lan.settle(BAD);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -113,7 +113,7 @@ fn with_raw_public_keys() {
         lan.link = Link::BAD;
         lan.start_all();
         lan.settle(BAD);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -128,7 +128,7 @@ fn without_controller_signatures() {
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(BAD);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -140,7 +140,7 @@ fn over_ipv6() {
         lan.add(3);
         lan.start_all();
         lan.settle(CLEAN);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -192,7 +192,7 @@ fn several_protocols_in_one_group() {
         lan.start_all();
         lan.settle(CLEAN);
         lan.run(5_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
         let rows: Vec<_> = lan
             .hellos
             .protocols
@@ -224,7 +224,7 @@ fn with_clocks_that_drift() {
         lan.settle(8_000);
         lan.run(300_000);
         lan.settle(5_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 

@@ -27,7 +27,7 @@ fn initial_heard_a_gcks() {
             "a serving GCKS is not displaced by a better-ranked node"
         );
         assert_eq!(roles(&lan.nodes[1]), [Role::Initial, Role::Member]);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -149,7 +149,7 @@ fn member_gcks_silent_my_turn() {
         lan.settle(5_000);
         lan.expect(15_000, "then it makes its own", |lan| lan.key_of(1) != key);
         lan.settle(5_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -169,7 +169,7 @@ fn member_heir_appears() {
             );
             assert_eq!(lan.nodes[at].engine().gcks(), Some(&lan.nodes[2].identity));
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -191,7 +191,7 @@ fn member_orphaned() {
             assert_eq!(lan.nodes[at].role(), Role::Member, "an orphan announces Member");
             assert_eq!(lan.key_of(at), key, "and keeps all its keys");
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
         // The router comes back. It hears keyed nodes, so it takes office at the end of validate, and the orphans
         // try its claim. The new office knows neither of them before it has come, so it cannot wait for the other.
         lan.hellos.strict = false;
@@ -210,14 +210,14 @@ fn member_handed_the_office() {
     seeds(5, |seed| {
         let mut lan = Lan::settled(seed, 3);
         let key = lan.key_of(0);
-        lan.command(2, Command::HandOff).unwrap();
+        lan.hand_off(2);
         lan.expect(2_000, "the successor serves", |lan| {
             lan.nodes[1].role() == Role::Gcks
         });
         assert_eq!(lan.key_of(1), key);
         lan.settle(10_000);
         assert_eq!(lan.gcks(), 1);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -226,12 +226,12 @@ fn member_handed_the_office() {
 fn gcks_succeeded() {
     seeds(5, |seed| {
         let mut lan = Lan::settled(seed, 3);
-        lan.command(2, Command::HandOff).unwrap();
-        lan.settle(10_000);
+        lan.hand_off(2);
+        lan.succeed(2, 10_000);
         assert_eq!(roles(&lan.nodes[2]), [Role::Initial, Role::Gcks, Role::Member]);
         assert_eq!(lan.nodes[2].engine().gcks(), Some(&lan.nodes[1].identity));
         assert_eq!(lan.nodes[2].engine().counters().handoffs, 1);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -252,7 +252,7 @@ fn gcks_meets_a_better_one() {
         assert_eq!(lan.gcks(), 3, "both had members, so rank decides");
         assert_eq!(roles(&lan.nodes[1]), [Role::Initial, Role::Gcks, Role::Member]);
         assert_eq!(lan.nodes[1].engine().counters().merges, 1);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -285,7 +285,7 @@ fn gcks_leaves() {
             [Role::Initial, Role::Member],
             "a change without a gap"
         );
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
         lan.record = Some(Vec::new());
         lan.run(20_000);
         let late = lan
@@ -314,7 +314,7 @@ fn member_leaves() {
         // It may come back; it may have sent with the key in force, so it waits for the next one (promise 8).
         lan.command(0, Command::Join).unwrap();
         lan.settle(30_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 

@@ -51,7 +51,7 @@ fn preempt_hands_the_office_to_a_better_newcomer() {
             "by a handoff and no other way"
         );
         assert_eq!(lan.nodes[1].engine().counters().handoffs, 1);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -68,7 +68,7 @@ fn preempt_follows_a_raised_priority() {
         lan.expect(40_000, "the raised one serves", |lan| {
             lan.is_settled() && lan.nodes[better].role() == Role::Gcks
         });
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -83,7 +83,7 @@ fn priority_zero_hands_off_whatever_the_policy() {
         lan.crash(1);
         lan.settle(12_000);
         assert_eq!(lan.gcks(), 0, "priority 0 never serves, not even as an heir");
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -107,7 +107,7 @@ fn priority_zero_stays_with_an_alarm_while_nobody_else_may_serve() {
             !lan.nodes[1].told.alarms.contains(&Alarm::ServingUnwillingly),
             "the alarm ends"
         );
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -120,13 +120,13 @@ fn handoff_by_command() {
         lan.settle(30_000);
         for _ in 0..3 {
             let old = lan.gcks();
-            lan.command(old, Command::HandOff).unwrap();
+            lan.hand_off(old);
             lan.expect(40_000, "another serves", |lan| {
                 lan.is_settled() && lan.nodes[old].role() == Role::Member
             });
             lan.run(10_000);
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -161,14 +161,14 @@ fn handoff_to_a_dead_successor_is_taken_back() {
     seeds(5, |seed| {
         let mut lan = Lan::settled(seed, 4);
         lan.crash(2);
-        lan.command(3, Command::HandOff).unwrap();
+        lan.hand_off(3);
         lan.run(200);
         lan.expect(20_000, "somebody serves", |lan| lan.is_settled());
         assert!(
             [1, 3].contains(&lan.gcks()),
             "the old one, or the next that it can name"
         );
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -176,12 +176,12 @@ fn handoff_to_a_dead_successor_is_taken_back() {
 fn handoff_to_a_successor_that_dies_taking_office() {
     seeds(8, |seed| {
         let mut lan = Lan::settled(seed, 4);
-        lan.command(3, Command::HandOff).unwrap();
+        lan.hand_off(3);
         let after = lan.dice.below(40);
         lan.run(after);
         lan.crash(2);
         lan.settle(30_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -189,12 +189,12 @@ fn handoff_to_a_successor_that_dies_taking_office() {
 fn old_gcks_dies_in_the_handoff() {
     seeds(8, |seed| {
         let mut lan = Lan::settled(seed, 4);
-        lan.command(3, Command::HandOff).unwrap();
+        lan.hand_off(3);
         let after = lan.dice.below(40);
         lan.run(after);
         lan.crash(3);
         lan.settle(30_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -213,10 +213,10 @@ fn handoff_in_the_middle_of_a_rollover() {
         lan.command(old, Command::Rekey { protocol, reason }).unwrap();
         let after = lan.dice.below(1_500);
         lan.run(after);
-        lan.command(old, Command::HandOff).unwrap();
+        lan.hand_off(old);
         lan.run(3_000);
         lan.settle(90_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -235,7 +235,7 @@ fn failover_has_a_rank_delay() {
         let took = since(&lan.nodes[1]) - crashed;
         assert!((3_000..=8_000).contains(&took), "seed {seed}: {took} ms");
         lan.settle(8_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -252,7 +252,7 @@ fn failover_until_one_is_left() {
             lan.crash(gcks);
             lan.settle(40_000);
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -267,7 +267,7 @@ fn failover_of_fifty() {
         lan.settle(20_000);
         lan.run(30_000);
         lan.settle(10_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -290,7 +290,7 @@ fn four_lost_announcements_make_no_heir() {
                 "seed {seed}"
             );
         }
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -321,7 +321,7 @@ fn gcks_dies_between_the_copies_of_an_activation() {
             lan.crash(4);
         }
         lan.settle(60_000);
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
@@ -336,11 +336,11 @@ fn a_member_that_missed_the_handoff_follows() {
                 hand.hide_from.push(0);
             }
         });
-        lan.command(3, Command::HandOff).unwrap();
+        lan.hand_off(3);
         lan.run(3_000);
-        lan.settle(20_000);
+        lan.succeed(3, 20_000);
         assert_eq!(lan.nodes[0].engine().gcks(), Some(&lan.nodes[2].identity));
-        nothing_refused(&lan);
+        nothing_refused(&mut lan);
     });
 }
 
