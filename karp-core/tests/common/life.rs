@@ -140,7 +140,12 @@ impl Lan {
                 let told = &self.nodes[at].told.rows;
                 let rows = self.nodes[at].rows(self.now);
                 let current = self.nodes[at].told.current;
-                if current && !rows.iter().filter(|row| !row.manual).eq(told.iter().filter(|row| !row.manual)) {
+                if current
+                    && !rows
+                        .iter()
+                        .filter(|row| !row.manual)
+                        .eq(told.iter().filter(|row| !row.manual))
+                {
                     self.fail("promise 5: a dropped datagram changed the key table");
                 }
             }

@@ -28,11 +28,30 @@ pub mod wire;
 pub use lan::Lan;
 pub use link::Link;
 
-/// Runs a scenario with several seeds.
+/// Runs a scenario with several seeds. `KARP_SEED=7` runs one alone, `KARP_SEEDS=500` runs the first 500 and tells at
+/// the end which of them failed.
 pub fn seeds(count: u64, mut scenario: impl FnMut(u64)) {
-    // One seed alone, to look at a failure: KARP_SEED=7 cargo test ...
-    if let Ok(seed) = std::env::var("KARP_SEED") {
-        return scenario(seed.parse().expect("KARP_SEED is a number"));
+    let number = |name| {
+        std::env::var(name)
+            .ok()
+            .map(|text| text.parse::<u64>().expect("a number of seeds"))
+    };
+    if let Some(seed) = number("KARP_SEED") {
+        return scenario(seed);
     }
-    (1..=count).for_each(&mut scenario);
+    let Some(many) = number("KARP_SEEDS") else {
+        return (1..=count).for_each(&mut scenario);
+    };
+    let mut failed = Vec::new();
+    for seed in 1..=many {
+        let run = std::panic::AssertUnwindSafe(|| scenario(seed));
+        if std::panic::catch_unwind(run).is_err() {
+            failed.push(seed);
+        }
+    }
+    assert!(
+        failed.is_empty(),
+        "{} of {many} seeds failed: {failed:?}",
+        failed.len()
+    );
 }

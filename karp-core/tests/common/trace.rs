@@ -14,9 +14,11 @@ pub struct Trace {
 
 impl Default for Trace {
     fn default() -> Self {
+        // KARP_TRACE=all shows a failing run from its beginning.
+        let keep = std::env::var_os("KARP_TRACE").is_none().then_some(400);
         Self {
             lines: VecDeque::new(),
-            keep: Some(400),
+            keep,
             hash: Sha256::new(),
         }
     }

@@ -229,7 +229,8 @@ fn racing_copies(seed: u64, spis_are_forged: bool, alter: impl Fn(&Sent) -> Vec<
     lan.settle(8_000);
     lan.tap(move |sent, hand| {
         if sent.is(peek::IKE_SA_INIT, true) && !peek::payloads(&sent.octets).is_empty() {
-            hand.inject.push(Injection::new(sent.from, sent.to, alter(sent)).at_once());
+            hand.inject
+                .push(Injection::new(sent.from, sent.to, alter(sent)).at_once());
         }
     });
     lan.start(0);
@@ -241,7 +242,9 @@ fn racing_copies(seed: u64, spis_are_forged: bool, alter: impl Fn(&Sent) -> Vec<
 #[test]
 fn racing_replies_with_the_same_spi() {
     seeds(4, |seed| {
-        racing_copies(seed, true, |sent| forge::with_body(&sent.octets, peek::KE, 8, &[0x42; 8]));
+        racing_copies(seed, true, |sent| {
+            forge::with_body(&sent.octets, peek::KE, 8, &[0x42; 8])
+        });
     });
 }
 
@@ -251,7 +254,13 @@ fn racing_replies_with_the_same_keys() {
     seeds(4, |seed| {
         racing_copies(seed, false, |sent| {
             let header = sent.header();
-            let mut copy = forge::Forge::new(header.spi_i, header.spi_r, header.exchange, header.flags, header.id);
+            let mut copy = forge::Forge::new(
+                header.spi_i,
+                header.spi_r,
+                header.exchange,
+                header.flags,
+                header.id,
+            );
             for payload in peek::payloads(&sent.octets) {
                 copy = copy.payload(payload.kind, payload.body);
             }

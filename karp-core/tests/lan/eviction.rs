@@ -74,8 +74,12 @@ fn it_does_not_come_back_in_any_role() {
         lan.crash(4);
         lan.run(60_000);
         assert!(lan.is_one_group(&[1, 2, 3]), "not at an heir");
+        // One that boots knows of no eviction until somebody hands it the list: it meets the group first.
+        lan.crash(0);
         lan.start(4);
-        lan.run(60_000);
+        lan.run(30_000);
+        lan.start(0);
+        lan.run(30_000);
         assert!(lan.is_one_group(&rest));
         for at in [1, 2, 3] {
             lan.crash(at);
@@ -204,7 +208,6 @@ fn it_is_forgotten_after_a_rekey_sa_lifetime() {
         lan.run(100_000);
         assert!(lan.is_one_group(&[1, 2]));
         assert_ne!(lan.key_of(0), lan.key_of(2));
-        lan.run(120_000);
         // It is let in again: by then its credential should be gone from the stores.
         let realm = lan.nodes[1].realm;
         lan.nodes[0].realm = realm;

@@ -166,10 +166,13 @@ fn a_member_redirects_to_the_gcks() {
         lan.expect(3_000, "it is a member", |lan| lan.nodes[2].is_keyed());
         assert_eq!(lan.nodes[2].engine().gcks(), Some(&lan.nodes[1].identity));
         let record = lan.record.as_ref().unwrap();
-        let redirects =
-            record.iter().filter(|s| s.by == Some(0) && peek::notify(&s.octets, peek::REDIRECT).is_some());
+        let redirects = record
+            .iter()
+            .filter(|s| s.by == Some(0) && peek::notify(&s.octets, peek::REDIRECT).is_some());
         assert!(redirects.count() >= 1, "seed {seed}: r1 answered with REDIRECT");
-        let from = record.iter().any(|s| s.by == Some(2) && peek::notify(&s.octets, 16408).is_some());
+        let from = record
+            .iter()
+            .any(|s| s.by == Some(2) && peek::notify(&s.octets, 16408).is_some());
         assert!(from, "the retry carries REDIRECTED_FROM");
         assert_eq!(lan.gcks(), 1);
     });
