@@ -140,7 +140,9 @@ impl RoutingProtocol {
                 !matches!(self, Self::Ldp | Self::Bgp | Self::Msdp | Self::Bfd | Self::Babel)
             }
             // RFC 5926 for TCP-AO, RFC 2385 for TCP-MD5.
-            A::HmacSha1Cut96 | A::Aes128CmacCut96 | A::KeyedMd5 => matches!(self, Self::Ldp | Self::Bgp | Self::Msdp),
+            A::HmacSha1Cut96 | A::Aes128CmacCut96 | A::KeyedMd5 => {
+                matches!(self, Self::Ldp | Self::Bgp | Self::Msdp)
+            }
             A::Blake2s128 => matches!(self, Self::Babel),
         }
     }

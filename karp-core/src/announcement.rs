@@ -46,9 +46,12 @@ impl Core<'_> {
     pub(crate) fn own_state(&self) -> ElectionState {
         let settings = self.node.config.settings();
         let (state, rekey_sa, generation, members) = match (&self.node.office, self.node.election.role()) {
-            (Some(office), Role::Gcks) => {
-                (NodeState::Gcks, Some(office.spi), office.generation(), self.members_known())
-            }
+            (Some(office), Role::Gcks) => (
+                NodeState::Gcks,
+                Some(office.spi),
+                office.generation(),
+                self.members_known(),
+            ),
             (_, Role::Member) => {
                 let (spi, generation) = self.node.installs.announced.unzip();
                 (NodeState::Member, spi, generation.unwrap_or(0), 0)
@@ -84,13 +87,21 @@ impl Core<'_> {
         if self.node.election.role() != Role::Member || self.survey().better < election::MAX_BETTER {
             return hello;
         }
-        let members = self.followed().and_then(|peer| peer.claim).map_or(0, |claim| claim.members);
-        hello.times(u64::from(members.div_ceil(64).max(1))).min(LONGEST_INTERVAL)
+        let members = self
+            .followed()
+            .and_then(|peer| peer.claim)
+            .map_or(0, |claim| claim.members);
+        hello
+            .times(u64::from(members.div_ceil(64).max(1)))
+            .min(LONGEST_INTERVAL)
     }
 
     /// The GCKS that this node follows.
     pub(crate) fn followed(&self) -> Option<&Peer> {
-        self.node.membership.as_ref().and_then(|membership| self.peers.get(membership.gcks))
+        self.node
+            .membership
+            .as_ref()
+            .and_then(|membership| self.peers.get(membership.gcks))
     }
 
     /// Writes the next announcement; the sequence counts as used whatever becomes of it.
@@ -108,12 +119,19 @@ impl Core<'_> {
             .office
             .as_ref()
             .and_then(|office| office.term_key.as_ref())
-            .or(self.node.legacy.as_ref().and_then(|legacy| legacy.term_key.as_ref()));
+            .or(self
+                .node
+                .legacy
+                .as_ref()
+                .and_then(|legacy| legacy.term_key.as_ref()));
         let draft = Draft {
             instance: self.node.instance,
             sequence: self.node.sequence,
             group: settings.group.as_bytes(),
-            id: Id { ty: IdType(settings.identity.kind()), data: settings.identity.octets() },
+            id: Id {
+                ty: IdType(settings.identity.kind()),
+                data: settings.identity.octets(),
+            },
             state,
             handoff,
             signed: term_key.is_some() && !spis.is_empty(),
@@ -130,27 +148,34 @@ impl Core<'_> {
             message.set_mac(index, &mac);
         }
         let len = message.into_octets().len();
+        drop(macs);
         self.node.sequence = self.node.sequence.saturating_add(1);
         Some(len)
     }
 
-    /// For 2 x hold after its Rekey SA changed a node shows the former one as well (section 5.1), and for as long as it
-    /// still announces whom it handed over to.
+    /// The Rekey SA of the second MAC. For 2 x hold after its Rekey SA changed a node shows the former one as well
+    /// (section 5.1), and for as long as it still announces whom it handed over to. A GCKS that distributes its next
+    /// Rekey SA shows that, for those who were given it alone.
     fn former_for_macs(&self) -> Option<&crate::node::RekeySa> {
         let recent = self.now < self.node.sas.changed.after(self.hold().times(2));
         // A node without current Rekey SA was paused or left: it never seals under a former one again.
-        if self.node.sas.current.is_some() && (recent || self.node.legacy.is_some()) {
-            self.node.sas.former()
-        } else {
-            None
-        }
+        self.node.sas.current.as_ref()?;
+        let former = self
+            .node
+            .sas
+            .former()
+            .filter(|_| recent || self.node.legacy.is_some());
+        self.node.sas.next.as_ref().or(former)
     }
 
     /// Section 5.1 in full; changes nothing.
     pub(crate) fn verify_announcement(&self, from: SocketAddr, octets: &[u8]) -> Result<Heard, DropReason> {
-        let message = Announcement::parse(octets).map_err(|error| match error {
-            wire::Error::Unsupported => DropReason::OtherVersion,
-            other => wire_fault(other),
+        let message = Announcement::parse(octets).map_err(|error| {
+            if error == wire::Error::Unsupported {
+                DropReason::OtherVersion
+            } else {
+                wire_fault(error)
+            }
         })?;
         if message.group != self.node.config.settings().group.as_bytes() {
             return Err(DropReason::OtherGroup);
@@ -165,12 +190,16 @@ impl Core<'_> {
         let (ip, port) = address_octets(from);
         let mut under = None;
         for mac in &message.macs {
-            let Some(sa) = self.node.sas.find(&mac.value.spi) else { continue };
+            let Some(sa) = self.node.sas.find(&mac.value.spi) else {
+                continue;
+            };
             let covered = octets.get(..mac.offset).ok_or(DropReason::Malformed)?;
             if !verify_group_mac(&sa.keys.gsk_h, &[&ip, &port, covered], &mac.value.mac) {
                 return Err(DropReason::BadSeal);
             }
-            under = under.or(Some(mac.value.spi));
+            if under.is_none() || self.node.sas.current_spi() == Some(mac.value.spi) {
+                under = Some(mac.value.spi);
+            }
         }
         let row = self.peers.find(|peer| peer.identity == identity);
         let heard = Heard {
@@ -194,10 +223,16 @@ impl Core<'_> {
 
     /// Sequence and instance, of authenticated announcements only (section 5.1).
     fn check_instance(&self, heard: &Heard) -> Result<(), DropReason> {
-        let Some(row) = heard.row.and_then(|row| self.peers.get(row)) else { return Ok(()) };
+        let Some(row) = heard.row.and_then(|row| self.peers.get(row)) else {
+            return Ok(());
+        };
         match row.instance {
             Some(known) if known.instance == heard.instance => {
-                if heard.sequence < known.next { Err(DropReason::Replayed) } else { Ok(()) }
+                if heard.sequence < known.next {
+                    Err(DropReason::Replayed)
+                } else {
+                    Ok(())
+                }
             }
             Some(known) if known.proved || row.is_heard(self.now) => Err(DropReason::OtherInstance),
             Some(_) | None => Ok(()),
@@ -214,11 +249,12 @@ impl Core<'_> {
         address: &[&[u8]; 2],
         octets: &[u8],
     ) -> Result<(), DropReason> {
-        let followed = self.node.membership.as_ref().filter(|membership| {
-            Some(membership.gcks) == heard.row && membership.instance == heard.instance
-        });
+        let followed =
+            self.node.membership.as_ref().filter(|membership| {
+                Some(membership.gcks) == heard.row && membership.instance == heard.instance
+            });
         let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
-        let key = if followed.is_some() && !self.node.election.gcks().is_none() {
+        let key = if followed.is_some() && self.node.election.gcks().is_some() {
             self.node.sas.current.as_ref().and_then(|sa| sa.auth_key)
         } else if heard.claim.state == NodeState::Gcks {
             named.and_then(|sa| sa.auth_key)
@@ -243,14 +279,23 @@ impl Core<'_> {
         }
         let row = match heard.row {
             Some(row) => row,
-            None => self.make_room_for_peer(&heard.identity, from).ok_or(DropReason::TableFull)?,
+            None => self
+                .make_room_for_peer(&heard.identity, from)
+                .ok_or(DropReason::TableFull)?,
         };
         self.strangers.retain(|stranger| stranger.address != from);
         let now = self.now;
-        let Some(peer) = self.peers.get_mut(row) else { return Err(DropReason::TableFull) };
-        let proved = peer.instance.is_some_and(|known| known.proved && known.instance == heard.instance);
-        peer.instance =
-            Some(KnownInstance { instance: heard.instance, next: heard.sequence.saturating_add(1), proved });
+        let Some(peer) = self.peers.get_mut(row) else {
+            return Err(DropReason::TableFull);
+        };
+        let proved = peer
+            .instance
+            .is_some_and(|known| known.proved && known.instance == heard.instance);
+        peer.instance = Some(KnownInstance {
+            instance: heard.instance,
+            next: heard.sequence.saturating_add(1),
+            proved,
+        });
         peer.address = from;
         peer.claim = Some(heard.claim);
         peer.heard = Some(now);
@@ -270,7 +315,11 @@ impl Core<'_> {
             claim,
             heard: self.now,
         });
-        if let Some(known) = self.strangers.rows_mut().find(|stranger| stranger.address == from) {
+        if let Some(known) = self
+            .strangers
+            .rows_mut()
+            .find(|stranger| stranger.address == from)
+        {
             if let Some(row) = row.take() {
                 *known = row;
             }
@@ -289,7 +338,10 @@ impl Core<'_> {
             }
         }
         // Section 5.3: a GCKS answers an Initial announcement with its own at once, at most four a second.
-        let rested = self.node.triggered.is_none_or(|last| self.now.since(last) >= TRIGGER_PAUSE);
+        let rested = self
+            .node
+            .triggered
+            .is_none_or(|last| self.now.since(last) >= TRIGGER_PAUSE);
         if self.node.election.role() == Role::Gcks && claim.state == NodeState::Initial && rested {
             self.node.triggered = Some(self.now);
             self.node.announce = true;
@@ -307,10 +359,10 @@ impl Core<'_> {
         if heard.claim.state != NodeState::Gcks {
             return;
         }
-        if let Some(sa) = heard.claim.rekey_sa.filter(|spi| Some(*spi) != own) {
-            if let Some(sa) = self.node.sas.find_mut(&sa) {
-                sa.other_office = sa.other_office.or(Some(now));
-            }
+        if let Some(sa) = heard.claim.rekey_sa.filter(|spi| Some(*spi) != own)
+            && let Some(sa) = self.node.sas.find_mut(&sa)
+        {
+            sa.other_office = sa.other_office.or(Some(now));
         }
     }
 
@@ -326,7 +378,11 @@ impl Core<'_> {
                 .iter()
                 .filter(|(row, peer)| Some(*row) != gcks && idle(peer) && peer.joined == peer.told_joined)
                 .min_by_key(|(_, peer)| {
-                    (peer.is_heard(now), peer.claim.map_or(0, |claim| claim.priority), peer.heard)
+                    (
+                        peer.is_heard(now),
+                        peer.claim.map_or(0, |claim| claim.priority),
+                        peer.heard,
+                    )
                 })
                 .map(|(row, _)| row)?;
             self.forget_peer(victim);
@@ -338,10 +394,16 @@ impl Core<'_> {
     }
 
     pub(crate) fn forget_peer(&mut self, row: Handle) {
-        let Some(peer) = self.peers.remove(row) else { return };
+        let Some(peer) = self.peers.remove(row) else {
+            return;
+        };
         self.sealed.retain(|sealed| sealed.peer != row);
         if let Some(office) = self.node.office.as_mut() {
-            let held = if peer.holder.is_some() { office.last_made } else { 0 };
+            let held = if peer.holder.is_some() {
+                office.last_made
+            } else {
+                0
+            };
             office.floor = office.floor.max(peer.earlier).max(held);
         }
     }
@@ -364,7 +426,11 @@ impl Core<'_> {
             _ => generation,
         };
         let keyed_self = self.node.election.role() == Role::Member;
-        let silent = if keyed_self { self.node.membership.as_ref().map(|membership| membership.gcks) } else { None };
+        let silent = if keyed_self {
+            self.node.membership.as_ref().map(|membership| membership.gcks)
+        } else {
+            None
+        };
         let candidate = |identity, claim: ElectionState| Candidate {
             rank: Rank {
                 generation: common(&claim),

@@ -9,7 +9,7 @@ use crate::{
     error::ConfigError,
     identity::{Identity, MAX_IDENTITY},
     time::Duration,
-    wire::{self, size},
+    wire::{self, notify::MAX_EVICTED, size},
 };
 
 /// The most protocols that one group can key (PROTOCOL.md section 6).
@@ -224,35 +224,70 @@ impl Config {
         hold(self.settings.hello, self.settings.hold_multiplier)
     }
 
-    /// The largest sizes that this node's messages can get, by kind, with the peer's identity at its longest.
+    /// What the sizes of this node's messages depend on, with everything that may vary at its largest: a peer's
+    /// identity, a full EVICTED, signatures.
     #[must_use]
-    pub fn size_inputs(&self) -> size::Inputs {
-        size::Inputs {
-            own_identity: self.settings.identity.octets().len(),
-            peer_identity: MAX_IDENTITY,
+    pub fn largest_shape(&self) -> size::Shape {
+        size::Shape {
+            own_id: self.settings.identity.octets().len(),
+            peer_id: MAX_IDENTITY,
             group: self.settings.group.len(),
             ipv6: self.settings.address.is_ipv6(),
             protocols: self.settings.protocols.len(),
             signatures: true,
             controller_signatures: self.settings.controller_signatures,
+            evicted: MAX_EVICTED,
         }
+    }
+
+    /// Every kind of message with the most octets that it can have here. A state is counted without Retiring keys,
+    /// which are left out where there is no room, and GSA_AUTH without a state, which a push can bring.
+    pub fn message_sizes(&self) -> impl Iterator<Item = (&'static str, usize)> + use<> {
+        let shape = self.largest_shape();
+        [
+            ("IKE_SA_INIT request", size::IKE_SA_INIT_REQUEST),
+            ("IKE_SA_INIT response", size::IKE_SA_INIT_RESPONSE),
+            ("IKE_SA_INIT redirection", size::IKE_SA_INIT_REDIRECT),
+            ("announcement", shape.announcement()),
+            ("GSA_AUTH request", shape.auth_request()),
+            ("GSA_AUTH response", shape.auth_response(None)),
+            ("GSA_AUTH refusal", shape.auth_refusal()),
+            ("GSA_REGISTRATION request", shape.registration_request()),
+            (
+                "GSA_REGISTRATION response",
+                shape.unicast_state(Some(size::StateShape::NEEDED)),
+            ),
+            (
+                "GSA_INBAND_REKEY request",
+                shape.unicast_state(Some(size::StateShape::NEEDED)),
+            ),
+            ("GSA_REKEY", shape.update(size::StateShape::NEEDED)),
+            ("INFORMATIONAL", size::INFORMATIONAL),
+        ]
+        .into_iter()
     }
 
     /// Every message must fit the IPv6 minimum MTU less headers (PROTOCOL.md section 2).
     fn check_sizes(&self) -> Result<(), ConfigError> {
-        let inputs = self.size_inputs();
-        for (message, octets) in size::table(&inputs) {
-            if octets > wire::MAX_DATAGRAM {
-                return Err(ConfigError::MessageTooLong { message, octets, limit: wire::MAX_DATAGRAM });
-            }
+        match self
+            .message_sizes()
+            .find(|(_, octets)| *octets > wire::MAX_DATAGRAM)
+        {
+            Some((message, octets)) => Err(ConfigError::MessageTooLong {
+                message,
+                octets,
+                limit: wire::MAX_DATAGRAM,
+            }),
+            None => Ok(()),
         }
-        Ok(())
     }
 }
 
 /// Interval times multiplier, at most 300 s (PROTOCOL.md section 5.1).
 pub(crate) fn hold(interval: Duration, multiplier: u8) -> Duration {
-    interval.times(u64::from(multiplier)).min(Duration::from_secs(300))
+    interval
+        .times(u64::from(multiplier))
+        .min(Duration::from_secs(300))
 }
 
 fn check_addresses(settings: &Settings) -> Result<(), ConfigError> {
@@ -269,7 +304,12 @@ fn check_addresses(settings: &Settings) -> Result<(), ConfigError> {
 
 fn range(field: &'static str, value: u64, min: u64, max: u64) -> Result<(), ConfigError> {
     if value < min || value > max {
-        return Err(ConfigError::OutOfRange { field, min, max, value });
+        return Err(ConfigError::OutOfRange {
+            field,
+            min,
+            max,
+            value,
+        });
     }
     Ok(())
 }
@@ -281,11 +321,26 @@ fn check_ranges(s: &Settings) -> Result<(), ConfigError> {
     range("retransmit_ms", s.retransmit.as_millis(), 50, 10_000)?;
     range("tries", u64::from(s.tries), 1, 10)?;
     range("min_rekey_ms", s.min_rekey.as_millis(), 0, 3_600_000)?;
-    range("key_lifetime_ms", s.key_lifetime.as_millis(), 10_000, DAY.saturating_mul(30))?;
-    range("rekey_sa_lifetime_ms", s.rekey_sa_lifetime.as_millis(), 10_000, DAY.saturating_mul(365))?;
+    range(
+        "key_lifetime_ms",
+        s.key_lifetime.as_millis(),
+        10_000,
+        DAY.saturating_mul(30),
+    )?;
+    range(
+        "rekey_sa_lifetime_ms",
+        s.rekey_sa_lifetime.as_millis(),
+        10_000,
+        DAY.saturating_mul(365),
+    )?;
     range("dtd_ms", s.dtd.as_millis(), 1000, 65_535_000)?;
     // A key must outlive the overlap in which it replaces its predecessor.
-    range("key_lifetime_ms", s.key_lifetime.as_millis(), s.dtd.as_millis().saturating_mul(2), u64::MAX)
+    range(
+        "key_lifetime_ms",
+        s.key_lifetime.as_millis(),
+        s.dtd.as_millis().saturating_mul(2),
+        u64::MAX,
+    )
 }
 
 fn check_protocols(s: &Settings) -> Result<(), ConfigError> {
@@ -294,7 +349,11 @@ fn check_protocols(s: &Settings) -> Result<(), ConfigError> {
     }
     let mut widest = u16::MAX;
     for (at, policy) in s.protocols.iter().enumerate() {
-        if s.protocols.iter().take(at).any(|other| other.protocol == policy.protocol) {
+        if s.protocols
+            .iter()
+            .take(at)
+            .any(|other| other.protocol == policy.protocol)
+        {
             return Err(ConfigError::Protocols);
         }
         if !policy.protocol.takes(policy.algorithm) {
@@ -315,8 +374,11 @@ fn check_protocols(s: &Settings) -> Result<(), ConfigError> {
 
 fn check_manual(s: &Settings) -> Result<(), ConfigError> {
     for (at, key) in s.manual_keys.iter().enumerate() {
-        let repeated =
-            s.manual_keys.iter().take(at).any(|other| other.protocol == key.protocol && other.id == key.id);
+        let repeated = s
+            .manual_keys
+            .iter()
+            .take(at)
+            .any(|other| other.protocol == key.protocol && other.id == key.id);
         if key.secret.is_empty() || repeated {
             return Err(ConfigError::ManualKey { id: key.id });
         }

@@ -63,7 +63,10 @@ impl Counters {
     /// How many datagrams were dropped for `reason`.
     #[must_use]
     pub fn dropped(&self, reason: DropReason) -> u32 {
-        position(DropReason::ALL, reason).and_then(|at| self.dropped.get(at)).copied().unwrap_or(0)
+        position(DropReason::ALL, reason)
+            .and_then(|at| self.dropped.get(at))
+            .copied()
+            .unwrap_or(0)
     }
 
     /// How many datagrams were dropped at all.
@@ -75,13 +78,19 @@ impl Counters {
     /// What was sent of `kind`.
     #[must_use]
     pub fn sent(&self, kind: MessageKind) -> Traffic {
-        position(MessageKind::ALL, kind).and_then(|at| self.sent.get(at)).copied().unwrap_or_default()
+        position(MessageKind::ALL, kind)
+            .and_then(|at| self.sent.get(at))
+            .copied()
+            .unwrap_or_default()
     }
 
     /// What was received and taken of `kind`.
     #[must_use]
     pub fn received(&self, kind: MessageKind) -> Traffic {
-        position(MessageKind::ALL, kind).and_then(|at| self.received.get(at)).copied().unwrap_or_default()
+        position(MessageKind::ALL, kind)
+            .and_then(|at| self.received.get(at))
+            .copied()
+            .unwrap_or_default()
     }
 
     pub(crate) fn count_drop(&mut self, reason: DropReason) {
@@ -106,7 +115,9 @@ pub(crate) fn bump(counter: &mut u32) {
 fn add(table: &mut [Traffic; MessageKind::COUNT], kind: MessageKind, octets: usize) {
     if let Some(entry) = position(MessageKind::ALL, kind).and_then(|at| table.get_mut(at)) {
         entry.messages = entry.messages.saturating_add(1);
-        entry.octets = entry.octets.saturating_add(u64::try_from(octets).unwrap_or(u64::MAX));
+        entry.octets = entry
+            .octets
+            .saturating_add(u64::try_from(octets).unwrap_or(u64::MAX));
     }
 }
 

@@ -28,7 +28,9 @@ impl Identity {
         if octets.is_empty() {
             return None;
         }
-        heapless::Vec::from_slice(octets).ok().map(|octets| Self { kind, octets })
+        heapless::Vec::from_slice(octets)
+            .ok()
+            .map(|octets| Self { kind, octets })
     }
 
     /// A domain-name identity (ID_FQDN) such as `r1.example`; `None` if empty or too long.
@@ -52,7 +54,9 @@ impl Identity {
     /// The text of a name that is printable; `None` for other identities.
     #[must_use]
     pub fn as_str(&self) -> Option<&str> {
-        core::str::from_utf8(&self.octets).ok().filter(|text| text.chars().all(|c| c.is_ascii_graphic()))
+        core::str::from_utf8(&self.octets)
+            .ok()
+            .filter(|text| text.chars().all(|c| c.is_ascii_graphic()))
     }
 
     /// The body of an ID payload: type, three reserved octets, data (RFC 7296 section 3.5).
@@ -65,7 +69,10 @@ impl Identity {
 /// Octets decide before the type does (PROTOCOL.md section 5.2: "the higher identity octets").
 impl Ord for Identity {
     fn cmp(&self, other: &Self) -> Ordering {
-        self.octets.as_slice().cmp(other.octets.as_slice()).then(self.kind.cmp(&other.kind))
+        self.octets
+            .as_slice()
+            .cmp(other.octets.as_slice())
+            .then(self.kind.cmp(&other.kind))
     }
 }
 
@@ -115,11 +122,23 @@ pub struct Grant {
 
 impl Grant {
     /// Nothing at all: what an unknown identity has.
-    pub const NONE: Self = Self { may_join: false, may_serve: false, expected: false };
+    pub const NONE: Self = Self {
+        may_join: false,
+        may_serve: false,
+        expected: false,
+    };
     /// May join and may serve.
-    pub const FULL: Self = Self { may_join: true, may_serve: true, expected: false };
+    pub const FULL: Self = Self {
+        may_join: true,
+        may_serve: true,
+        expected: false,
+    };
     /// May join and never serve.
-    pub const MEMBER: Self = Self { may_join: true, may_serve: false, expected: false };
+    pub const MEMBER: Self = Self {
+        may_join: true,
+        may_serve: false,
+        expected: false,
+    };
 }
 
 /// How this node proves itself to a peer, and expects the peer to prove itself.

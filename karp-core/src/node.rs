@@ -2,14 +2,13 @@
 
 use core::net::{IpAddr, SocketAddr};
 
-use rand_core::{CryptoRng, Rng as _};
+use rand_core::CryptoRng;
 
 use crate::{
     config::Config,
     counters::Counters,
     crypto::{OpenKey, RekeySaKeys, Secret},
     election::{Election, Penalties},
-    error::DropReason,
     exchange::Handshake,
     group::{Legacy, Membership, Office, TrafficKey},
     identity::{Credentials, Identity},
@@ -39,7 +38,14 @@ pub(crate) struct RekeySa {
 impl RekeySa {
     pub(crate) fn new(spi: [u8; 16], keys: RekeySaKeys, auth_key: Option<[u8; 32]>, applied: u32) -> Self {
         let open = OpenKey::new(&keys.gsk_e);
-        Self { spi, keys, open, auth_key, applied, other_office: None }
+        Self {
+            spi,
+            keys,
+            open,
+            auth_key,
+            applied,
+            other_office: None,
+        }
     }
 }
 
@@ -57,11 +63,19 @@ pub(crate) struct RekeySas {
 
 impl RekeySas {
     pub(crate) fn find(&self, spi: &[u8; 16]) -> Option<&RekeySa> {
-        self.current.iter().chain(&self.next).chain(&self.formers).find(|sa| sa.spi == *spi)
+        self.current
+            .iter()
+            .chain(&self.next)
+            .chain(&self.formers)
+            .find(|sa| sa.spi == *spi)
     }
 
     pub(crate) fn find_mut(&mut self, spi: &[u8; 16]) -> Option<&mut RekeySa> {
-        self.current.iter_mut().chain(&mut self.next).chain(&mut self.formers).find(|sa| sa.spi == *spi)
+        self.current
+            .iter_mut()
+            .chain(&mut self.next)
+            .chain(&mut self.formers)
+            .find(|sa| sa.spi == *spi)
     }
 
     pub(crate) fn current_spi(&self) -> Option<[u8; 16]> {
@@ -195,7 +209,10 @@ impl Alarms {
     /// An alarm whose state the host was not told yet; it is told now.
     pub(crate) fn take_untold(&mut self) -> Option<(Alarm, bool)> {
         let changed = self.raised ^ self.told;
-        let alarm = Alarm::ALL.iter().copied().find(|alarm| changed & Self::bit(*alarm) != 0)?;
+        let alarm = Alarm::ALL
+            .iter()
+            .copied()
+            .find(|alarm| changed & Self::bit(*alarm) != 0)?;
         self.told ^= Self::bit(alarm);
         Some((alarm, self.is_raised(alarm)))
     }
@@ -236,6 +253,8 @@ pub(crate) struct Node {
     /// Key ids that some peer may still know another key under, the oldest first.
     pub(crate) resting_ids: heapless::Deque<(u16, Instant), 64>,
     pub(crate) manual: ManualStage,
+    /// The manual keys, by position in the configuration, whose protocol a traffic key has taken over.
+    pub(crate) succeeded: u8,
     /// Traffic keys that became Active at this node.
     pub(crate) activations: u32,
     /// DTD as the GCKS last told it.
@@ -247,6 +266,8 @@ pub(crate) struct Node {
     pub(crate) wanted: heapless::Deque<(u16, u16), 4>,
     /// Tries of joining candidates so far: every second one takes a random one.
     pub(crate) join_tries: u32,
+    /// Replies to IKE_SA_INIT taken so far: each has a range of IVs of its own.
+    pub(crate) replies: u32,
     /// When an announcement was last triggered by an Initial node.
     pub(crate) triggered: Option<Instant>,
     /// Announcements of leaving, and the D for the GCKS, that are still to be sent.
@@ -275,11 +296,15 @@ pub(crate) struct Refusal {
 
 /// What a stateless answer says.
 #[derive(Clone, PartialEq, Eq, Debug)]
+#[allow(clippy::large_enum_variant, reason = "there is no allocator to box with")]
 pub(crate) enum RefusalKind {
     /// COOKIE with this value.
     Cookie(heapless::Vec<u8, 33>),
     /// REDIRECT to the GCKS that this node follows; the Ni of the request goes back.
-    Redirect { to: SocketAddr, nonce: heapless::Vec<u8, 256> },
+    Redirect {
+        to: SocketAddr,
+        nonce: heapless::Vec<u8, 256>,
+    },
     /// TEMPORARY_FAILURE.
     TemporaryFailure,
     /// NO_PROPOSAL_CHOSEN.
@@ -357,11 +382,6 @@ impl<'a> Core<'a> {
         &self.node.config.settings().identity
     }
 
-    /// Counts a drop and says so.
-    pub(crate) fn refuse<T>(&mut self, reason: DropReason) -> Result<T, DropReason> {
-        Err(reason)
-    }
-
     pub(crate) fn set_timer(&mut self, timer: Timer, span: Duration) {
         self.node.timers.set(timer, self.now.after(span));
     }
@@ -369,7 +389,10 @@ impl<'a> Core<'a> {
     /// Whether an identity with this digest was evicted and that is still remembered.
     pub(crate) fn is_evicted(&self, identity: &Identity) -> bool {
         let digest = digest(identity);
-        self.node.evicted.iter().any(|entry| entry.digest == digest && entry.until > self.now)
+        self.node
+            .evicted
+            .iter()
+            .any(|entry| entry.digest == digest && entry.until > self.now)
     }
 }
 

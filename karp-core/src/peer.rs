@@ -34,6 +34,9 @@ pub(crate) struct Registrant {
     pub(crate) has_next_sa: bool,
     /// Since when it has been silent for hold, so that the state was sent to it.
     pub(crate) silent: bool,
+    /// It is an office that merges into this one (section 5.5).
+    /// Keys up to this number were made before its merge: newer ones alone are given to it.
+    pub(crate) merging: Option<u32>,
     /// Its last request or registration.
     pub(crate) asked: Instant,
     /// What KEYS_IN_USE of its last request showed.
@@ -45,10 +48,12 @@ pub(crate) struct Registrant {
 pub(crate) struct Shows {
     /// A key that is or was Active here: the registrant is continuing.
     pub(crate) active: bool,
+    /// The key that is Active here now: only that makes another office continuing (section 5.5).
+    pub(crate) current: bool,
     /// A key whose id is another key's here.
     pub(crate) conflict: bool,
-    /// The Pending key: at a merge, the whole half of that office holds it.
-    pub(crate) pending: bool,
+    /// The number of the Pending key, if it was shown: at a merge, the whole half of that office holds it.
+    pub(crate) pending: Option<u32>,
 }
 
 /// An answer owed to a peer's request.
@@ -138,11 +143,13 @@ impl Peer {
     }
 
     pub(crate) fn is_leaving(&self) -> bool {
-        self.claim.is_some_and(|claim| claim.flags.has(ElectionFlags::LEAVING))
+        self.claim
+            .is_some_and(|claim| claim.flags.has(ElectionFlags::LEAVING))
     }
 
     pub(crate) fn is_keyed(&self) -> bool {
-        self.claim.is_some_and(|claim| claim.flags.has(ElectionFlags::KEYED))
+        self.claim
+            .is_some_and(|claim| claim.flags.has(ElectionFlags::KEYED))
     }
 
     /// It was given the state by this office and counts.
@@ -158,7 +165,10 @@ impl Peer {
 
 /// How long the sender of `claim` may be silent.
 pub(crate) fn hold(claim: &ElectionState) -> Duration {
-    config::hold(Duration::from_millis(u64::from(claim.interval_ms)), claim.hold_multiplier)
+    config::hold(
+        Duration::from_millis(u64::from(claim.interval_ms)),
+        claim.hold_multiplier,
+    )
 }
 
 /// The election's role for the state on the wire.
@@ -172,6 +182,8 @@ pub(crate) const fn role(state: NodeState) -> Role {
 
 impl core::fmt::Debug for Peer {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Peer").field("identity", &self.identity).finish_non_exhaustive()
+        f.debug_struct("Peer")
+            .field("identity", &self.identity)
+            .finish_non_exhaustive()
     }
 }

@@ -47,6 +47,9 @@ pub struct Sealed {
 
 impl core::fmt::Debug for Sealed {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Sealed").field("request", &self.request).field("sent", &self.sent).finish_non_exhaustive()
+        f.debug_struct("Sealed")
+            .field("request", &self.request)
+            .field("sent", &self.sent)
+            .finish_non_exhaustive()
     }
 }

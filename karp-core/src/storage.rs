@@ -4,6 +4,8 @@
 //! box; karp-std's `Heap` takes its sizes from the configuration. Only the engine's thin shell is generic over
 //! storage; its parts see slices and are compiled once.
 
+use core::ops::DerefMut;
+
 use crate::{
     exchange::Handshake, group::TrafficKey, peer::Peer, sealed::Sealed, stranger::Stranger, time::Instant,
 };
@@ -68,7 +70,12 @@ pub trait Storage {
     fn view(&self) -> View<'_>;
 }
 
-impl<S: Storage + ?Sized> Storage for &mut S {
+/// Whatever points to a storage is one: `&mut S`, a `Box`.
+impl<P> Storage for P
+where
+    P: DerefMut,
+    P::Target: Storage,
+{
     fn slots(&mut self) -> Slots<'_> {
         (**self).slots()
     }
@@ -146,7 +153,10 @@ impl Handle {
     /// The handle with this number.
     pub(crate) fn from_number(number: u32) -> Self {
         let [a, b, c, d] = number.to_be_bytes();
-        Self { at: u16::from_be_bytes([a, b]), epoch: u16::from_be_bytes([c, d]) }
+        Self {
+            at: u16::from_be_bytes([a, b]),
+            epoch: u16::from_be_bytes([c, d]),
+        }
     }
 }
 
@@ -174,12 +184,20 @@ impl<'a, T> Table<'a, T> {
 
     pub(crate) fn get(&self, handle: Handle) -> Option<&T> {
         let slot = self.slots.get(usize::from(handle.at))?;
-        if slot.epoch == handle.epoch { slot.row.as_ref() } else { None }
+        if slot.epoch == handle.epoch {
+            slot.row.as_ref()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn get_mut(&mut self, handle: Handle) -> Option<&mut T> {
         let slot = self.slots.get_mut(usize::from(handle.at))?;
-        if slot.epoch == handle.epoch { slot.row.as_mut() } else { None }
+        if slot.epoch == handle.epoch {
+            slot.row.as_mut()
+        } else {
+            None
+        }
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Handle, &T)> {
@@ -188,7 +206,10 @@ impl<'a, T> Table<'a, T> {
 
     pub(crate) fn iter_mut(&mut self) -> impl Iterator<Item = (Handle, &mut T)> {
         self.slots.iter_mut().enumerate().filter_map(|(at, slot)| {
-            let handle = Handle { at: u16::try_from(at).ok()?, epoch: slot.epoch };
+            let handle = Handle {
+                at: u16::try_from(at).ok()?,
+                epoch: slot.epoch,
+            };
             slot.row.as_mut().map(|row| (handle, row))
         })
     }
@@ -202,7 +223,9 @@ impl<'a, T> Table<'a, T> {
     }
 
     pub(crate) fn find(&self, mut matches: impl FnMut(&T) -> bool) -> Option<Handle> {
-        self.iter().find(|(_, row)| matches(row)).map(|(handle, _)| handle)
+        self.iter()
+            .find(|(_, row)| matches(row))
+            .map(|(handle, _)| handle)
     }
 
     /// Puts `row` into a free slot; `None` if there is none.
@@ -211,7 +234,10 @@ impl<'a, T> Table<'a, T> {
         let number = u16::try_from(at).ok()?;
         let slot = self.slots.get_mut(at)?;
         slot.row = Some(row);
-        Some(Handle { at: number, epoch: slot.epoch })
+        Some(Handle {
+            at: number,
+            epoch: slot.epoch,
+        })
     }
 
     pub(crate) fn remove(&mut self, handle: Handle) -> Option<T> {
@@ -242,7 +268,10 @@ impl<'a, T> Table<'a, T> {
 /// Iterates over slots that are only lent for reading.
 pub(crate) fn iter<T>(slots: &[Slot<T>]) -> impl Iterator<Item = (Handle, &T)> {
     slots.iter().enumerate().filter_map(|(at, slot)| {
-        let handle = Handle { at: u16::try_from(at).ok()?, epoch: slot.epoch };
+        let handle = Handle {
+            at: u16::try_from(at).ok()?,
+            epoch: slot.epoch,
+        };
         slot.row.as_ref().map(|row| (handle, row))
     })
 }
@@ -250,7 +279,11 @@ pub(crate) fn iter<T>(slots: &[Slot<T>]) -> impl Iterator<Item = (Handle, &T)> {
 /// The row that `handle` names in slots that are only lent for reading.
 pub(crate) fn get<T>(slots: &[Slot<T>], handle: Handle) -> Option<&T> {
     let slot = slots.get(usize::from(handle.at))?;
-    if slot.epoch == handle.epoch { slot.row.as_ref() } else { None }
+    if slot.epoch == handle.epoch {
+        slot.row.as_ref()
+    } else {
+        None
+    }
 }
 
 /// The earlier of two deadlines, either of which may be absent.

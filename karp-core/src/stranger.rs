@@ -23,6 +23,8 @@ impl Stranger {
 
 impl core::fmt::Debug for Stranger {
     fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
-        f.debug_struct("Stranger").field("address", &self.address).finish_non_exhaustive()
+        f.debug_struct("Stranger")
+            .field("address", &self.address)
+            .finish_non_exhaustive()
     }
 }

@@ -32,10 +32,6 @@ impl Timers {
         }
     }
 
-    pub(crate) fn is_set(&self, timer: Timer) -> bool {
-        self.iter().any(|(one, _)| one == timer)
-    }
-
     /// Takes a timer that is due at `now`.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
         let due = self.iter().find(|(_, at)| *at <= now).map(|(timer, _)| timer)?;
@@ -45,7 +41,11 @@ impl Timers {
 
     /// The timers that run.
     pub(crate) fn iter(&self) -> impl Iterator<Item = (Timer, Instant)> {
-        Timer::ALL.iter().copied().zip(self.0).filter_map(|(timer, at)| at.map(|at| (timer, at)))
+        Timer::ALL
+            .iter()
+            .copied()
+            .zip(self.0)
+            .filter_map(|(timer, at)| at.map(|at| (timer, at)))
     }
 
     fn slot(&mut self, timer: Timer) -> Option<&mut Option<Instant>> {

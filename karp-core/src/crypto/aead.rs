@@ -104,12 +104,13 @@ impl SealKey {
         primitives::seal(self.key.key.expose(), &nonce, aad, text).ok_or(SealError::TooLong)
     }
 
-    /// A key that goes on from a given IV, for published vectors and for exhaustion.
-    #[cfg(test)]
-    fn starting_at_for_testing_only(keymat: Secret<36>, next: u64) -> Self {
+    /// As [`Self::new`], but the first IV is `first`: for attempts of one exchange that can come to share their
+    /// material, because an attacker answers with a copy of the genuine response. Each counts in a range of its own.
+    #[must_use]
+    pub fn starting_at(keymat: Secret<36>, first: u64) -> Self {
         Self {
             key: Aead::new(&keymat),
-            next,
+            next: first,
         }
     }
 }
@@ -222,7 +223,7 @@ mod tests {
 
     #[test]
     fn ivs_end() {
-        let mut key = SealKey::starting_at_for_testing_only(keymat(1), u64::MAX - 1);
+        let mut key = SealKey::starting_at(keymat(1), u64::MAX - 1);
         let last = key.next_iv().unwrap();
         assert_eq!(last.octets(), (u64::MAX - 1).to_be_bytes());
         for _ in 0..3 {
@@ -242,7 +243,7 @@ mod tests {
 
     #[test]
     fn debug_shows_the_count_only() {
-        let mut key = SealKey::starting_at_for_testing_only(keymat(0xaa), 7);
+        let mut key = SealKey::starting_at(keymat(0xaa), 7);
         let iv = key.next_iv().unwrap();
         let text = format!("{iv:?} {key:?} {:?}", OpenKey::new(&keymat(0xaa)));
         assert_eq!(text, "Iv(7) SealKey { next: 8, .. } OpenKey { .. }");
@@ -258,8 +259,7 @@ mod tests {
         #[test]
         fn rfc7634_seal() {
             let octets: [u8; 36] = core::array::from_fn(|i| 0x80 + u8::try_from(i).unwrap());
-            let mut key =
-                SealKey::starting_at_for_testing_only(Secret::from_bytes(octets), 0x1011_1213_1415_1617);
+            let mut key = SealKey::starting_at(Secret::from_bytes(octets), 0x1011_1213_1415_1617);
             let mut text = [0, 0, 0, 0x0c, 0, 0, 0x40, 0x01, 0, 0, 0, 0x0a, 0];
             let mut aad = Vec::new();
             aad.extend(0xc0..=0xc7);
@@ -297,7 +297,7 @@ mod tests {
                 }
                 let octets: Vec<u8> = key.iter().chain(&nonce[..4]).copied().collect();
                 let keymat = Secret::from_bytes(octets.try_into().unwrap());
-                let mut seal = SealKey::starting_at_for_testing_only(keymat, counter);
+                let mut seal = SealKey::starting_at(keymat, counter);
                 let iv = seal.next_iv().unwrap();
                 let mut text = test.pt.to_vec();
                 let tag = seal.seal(iv, &test.aad, &mut text).unwrap();

@@ -9,5 +9,5 @@ mod rank;
 mod state;
 
 pub use penalties::{Failure, Penalties};
-pub use rank::{Candidate, Rank, Survey, survey};
+pub use rank::{Candidate, MAX_BETTER, Rank, Survey, survey};
 pub use state::{Effect, Effects, Election, Gcks, Initial, Input, Member, Span, Who};

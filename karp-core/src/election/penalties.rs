@@ -35,7 +35,9 @@ pub struct Penalties<K, const N: usize> {
 
 impl<K: PartialEq, const N: usize> Default for Penalties<K, N> {
     fn default() -> Self {
-        Self { entries: heapless::Vec::new() }
+        Self {
+            entries: heapless::Vec::new(),
+        }
     }
 }
 
@@ -43,27 +45,40 @@ impl<K: PartialEq, const N: usize> Penalties<K, N> {
     /// Whether `key` is to be left alone at `now`.
     #[must_use]
     pub fn bars(&self, key: &K, now: Instant) -> bool {
-        self.entries.iter().any(|entry| entry.key == *key && entry.until > now)
+        self.entries
+            .iter()
+            .any(|entry| entry.key == *key && entry.until > now)
     }
 
     /// Records that `key` failed at `now`.
     pub fn fail(&mut self, key: K, failure: Failure, now: Instant) {
         let known = self.entries.iter().position(|entry| entry.key == key);
-        let failures = known.and_then(|at| self.entries.get(at)).map_or(0, |entry| entry.failures);
+        let failures = known
+            .and_then(|at| self.entries.get(at))
+            .map_or(0, |entry| entry.failures);
         let (span, failures) = match failure {
             Failure::Proved => (
-                FIRST.times(1_u64.checked_shl(u32::from(failures)).unwrap_or(u64::MAX)).min(LONGEST),
+                FIRST
+                    .times(1_u64.checked_shl(u32::from(failures)).unwrap_or(u64::MAX))
+                    .min(LONGEST),
                 failures.saturating_add(1).min(6),
             ),
             Failure::TimedOut => (FIRST, failures),
         };
-        let entry = Penalty { key, failures, until: now.after(span) };
+        let entry = Penalty {
+            key,
+            failures,
+            until: now.after(span),
+        };
         if let Some(slot) = known.and_then(|at| self.entries.get_mut(at)) {
-            *slot = Penalty { until: slot.until.max(entry.until), ..entry };
-        } else if let Err(entry) = self.entries.push(entry) {
-            if let Some(slot) = self.entries.iter_mut().min_by_key(|slot| slot.until) {
-                *slot = entry;
-            }
+            *slot = Penalty {
+                until: slot.until.max(entry.until),
+                ..entry
+            };
+        } else if let Err(entry) = self.entries.push(entry)
+            && let Some(slot) = self.entries.iter_mut().min_by_key(|slot| slot.until)
+        {
+            *slot = entry;
         }
     }
 
@@ -75,7 +90,11 @@ impl<K: PartialEq, const N: usize> Penalties<K, N> {
     /// When the next penalty of those running at `now` ends.
     #[must_use]
     pub fn next_end(&self, now: Instant) -> Option<Instant> {
-        self.entries.iter().map(|entry| entry.until).filter(|until| *until > now).min()
+        self.entries
+            .iter()
+            .map(|entry| entry.until)
+            .filter(|until| *until > now)
+            .min()
     }
 }
 

@@ -66,7 +66,10 @@ pub const MAX_BETTER: u8 = 8;
 /// Sums up `candidates` for a node of rank `own`.
 #[must_use]
 pub fn survey<'a>(own: Rank<'_>, candidates: impl Iterator<Item = Candidate<'a>>) -> Survey {
-    let mut sum = Survey { may_serve: own.priority != 0, ..Survey::default() };
+    let mut sum = Survey {
+        may_serve: own.priority != 0,
+        ..Survey::default()
+    };
     for candidate in candidates.filter(|candidate| !candidate.leaving) {
         if candidate.rank.priority != 0 && candidate.rank > own {
             sum.better = sum.better.saturating_add(1).min(MAX_BETTER);
@@ -86,7 +89,12 @@ mod tests {
     }
 
     fn rank(identity: &Identity, generation: u32, priority: u16, router_id: u64) -> Rank<'_> {
-        Rank { generation, priority, router_id, identity }
+        Rank {
+            generation,
+            priority,
+            router_id,
+            identity,
+        }
     }
 
     #[test]
@@ -102,14 +110,27 @@ mod tests {
     #[test]
     fn survey_counts_only_who_may_serve_and_stays() {
         let (a, b, c, own) = (id("a"), id("b"), id("c"), id("own"));
-        let candidate = |rank, role, leaving| Candidate { rank, role, keyed: false, leaving };
+        let candidate = |rank, role, leaving| Candidate {
+            rank,
+            role,
+            keyed: false,
+            leaving,
+        };
         let heard = [
             candidate(rank(&a, 0, 0, 9), Role::Initial, false),
             candidate(rank(&b, 0, 9, 9), Role::Gcks, true),
             candidate(rank(&c, 0, 9, 1), Role::Initial, false),
         ];
         let sum = survey(rank(&own, 0, 5, 5), heard.into_iter());
-        assert_eq!(sum, Survey { may_serve: true, better: 1, claimed: false, keyed: false });
+        assert_eq!(
+            sum,
+            Survey {
+                may_serve: true,
+                better: 1,
+                claimed: false,
+                keyed: false
+            }
+        );
         assert!(!survey(rank(&own, 0, 0, 5), core::iter::empty()).may_serve);
     }
 }

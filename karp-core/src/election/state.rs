@@ -185,7 +185,10 @@ impl Election {
             Self::Member(
                 Member::Following(who) | Member::Turn(who) | Member::Joining(who, _) | Member::Orphan(who),
             )
-            | Self::Initial { stage: Initial::Waiting(who), .. } => Some(who),
+            | Self::Initial {
+                stage: Initial::Waiting(who),
+                ..
+            } => Some(who),
             Self::Left | Self::Initial { .. } | Self::Gcks(_) => None,
         }
     }
@@ -195,8 +198,10 @@ impl Election {
     pub const fn is_seeking(&self) -> bool {
         matches!(
             self,
-            Self::Initial { stage: Initial::Looking | Initial::Turn | Initial::Joining, .. }
-                | Self::Member(Member::Orphan(_))
+            Self::Initial {
+                stage: Initial::Looking | Initial::Turn | Initial::Joining,
+                ..
+            } | Self::Member(Member::Orphan(_))
         )
     }
 
@@ -228,7 +233,11 @@ impl Election {
             | Input::MergeLost
             | Input::PriorityChanged(_) => match *self {
                 Self::Left => left(input, &mut sink),
-                Self::Initial { stage, waited, validated } => initial(stage, waited, validated, input, &mut sink),
+                Self::Initial {
+                    stage,
+                    waited,
+                    validated,
+                } => initial(stage, waited, validated, input, &mut sink),
                 Self::Member(stage) => member(stage, input, &mut sink),
                 Self::Gcks(stage) => gcks(stage, input, &mut sink),
             },
@@ -239,7 +248,9 @@ impl Election {
 
 /// any --(leave)--> Left.
 fn leave(from: Election, sink: &mut Sink) -> Election {
-    stop_timers(sink);
+    if from != Election::Left {
+        stop_timers(sink);
+    }
     match from {
         Election::Left => {}
         Election::Initial { .. } => sink.add(Effect::StopSeeking),
@@ -268,7 +279,11 @@ fn paused(from: Election, sink: &mut Sink) -> Election {
 fn start(sink: &mut Sink) -> Election {
     sink.add(Effect::Set(Timer::Wait, Span::Hold(1)));
     sink.add(Effect::Announce);
-    Election::Initial { stage: Initial::Looking, waited: false, validated: false }
+    Election::Initial {
+        stage: Initial::Looking,
+        waited: false,
+        validated: false,
+    }
 }
 
 fn stop_timers(sink: &mut Sink) {
@@ -293,11 +308,19 @@ fn follow(who: Who, sink: &mut Sink) -> Election {
 }
 
 fn left(input: Input, sink: &mut Sink) -> Election {
-    if input == Input::Join { start(sink) } else { Election::Left }
+    if input == Input::Join {
+        start(sink)
+    } else {
+        Election::Left
+    }
 }
 
 fn initial(stage: Initial, waited: bool, validated: bool, input: Input, sink: &mut Sink) -> Election {
-    let stay = Election::Initial { stage, waited, validated };
+    let stay = Election::Initial {
+        stage,
+        waited,
+        validated,
+    };
     let waiting = matches!(stage, Initial::Waiting(_));
     match (stage, input) {
         (_, Input::WaitOver(survey)) if !waited => {
@@ -305,17 +328,29 @@ fn initial(stage: Initial, waited: bool, validated: bool, input: Input, sink: &m
             sink.add(Effect::Set(Timer::Validate, Span::Validate));
             match stage {
                 Initial::Looking | Initial::Turn => initial_turn(survey, validated, sink),
-                Initial::Joining | Initial::Waiting(_) => Election::Initial { stage, waited: true, validated },
+                Initial::Joining | Initial::Waiting(_) => Election::Initial {
+                    stage,
+                    waited: true,
+                    validated,
+                },
             }
         }
         (Initial::Turn, Input::TurnOver(survey)) => {
             if survey.claimed {
                 sink.add(Effect::Seek);
-                Election::Initial { stage: Initial::Joining, waited, validated }
+                Election::Initial {
+                    stage: Initial::Joining,
+                    waited,
+                    validated,
+                }
             } else if survey.may_serve && (validated || !survey.keyed) {
                 take_office(sink)
             } else {
-                Election::Initial { stage: Initial::Looking, waited, validated }
+                Election::Initial {
+                    stage: Initial::Looking,
+                    waited,
+                    validated,
+                }
             }
         }
         // Section 5.4, MaRK's GCKS2 state: it takes office whatever hints say; several that do merge by proof.
@@ -323,43 +358,65 @@ fn initial(stage: Initial, waited: bool, validated: bool, input: Input, sink: &m
             if survey.may_serve && waited && !waiting {
                 take_office(sink)
             } else {
-                Election::Initial { stage, waited, validated: true }
+                Election::Initial {
+                    stage,
+                    waited,
+                    validated: true,
+                }
             }
         }
         (Initial::Looking | Initial::Turn, Input::Hint) => {
             sink.add(Effect::Clear(Timer::Turn));
             sink.add(Effect::Seek);
-            Election::Initial { stage: Initial::Joining, waited, validated }
+            Election::Initial {
+                stage: Initial::Joining,
+                waited,
+                validated,
+            }
         }
         (Initial::Joining, Input::JoinFailed(survey)) => {
             if waited {
                 initial_turn(survey, validated, sink)
             } else {
-                Election::Initial { stage: Initial::Looking, waited, validated }
+                Election::Initial {
+                    stage: Initial::Looking,
+                    waited,
+                    validated,
+                }
             }
         }
         (_, Input::Registered(who)) => {
             sink.add(Effect::Clear(Timer::Turn));
             sink.add(Effect::StopSeeking);
-            Election::Initial { stage: Initial::Waiting(who), waited, validated }
+            Election::Initial {
+                stage: Initial::Waiting(who),
+                waited,
+                validated,
+            }
         }
         (Initial::Waiting(_), Input::WaitingLost(survey)) => {
             sink.add(Effect::Unfollow);
             if survey.claimed {
                 sink.add(Effect::Seek);
-                Election::Initial { stage: Initial::Joining, waited, validated }
+                Election::Initial {
+                    stage: Initial::Joining,
+                    waited,
+                    validated,
+                }
             } else if waited && validated && survey.may_serve {
                 take_office(sink)
             } else if waited {
                 initial_turn(survey, validated, sink)
             } else {
-                Election::Initial { stage: Initial::Looking, waited, validated }
+                Election::Initial {
+                    stage: Initial::Looking,
+                    waited,
+                    validated,
+                }
             }
         }
         (_, Input::Keyed(who)) => follow(who, sink),
-        (Initial::Looking, Input::PriorityChanged(survey)) if waited => {
-            initial_turn(survey, validated, sink)
-        }
+        (Initial::Looking, Input::PriorityChanged(survey)) if waited => initial_turn(survey, validated, sink),
         _ => stay,
     }
 }
@@ -369,14 +426,26 @@ fn initial_turn(survey: Survey, validated: bool, sink: &mut Sink) -> Election {
     let waited = true;
     if survey.claimed {
         sink.add(Effect::Seek);
-        Election::Initial { stage: Initial::Joining, waited, validated }
+        Election::Initial {
+            stage: Initial::Joining,
+            waited,
+            validated,
+        }
     } else if !survey.may_serve || (survey.keyed && !validated) {
-        Election::Initial { stage: Initial::Looking, waited, validated }
+        Election::Initial {
+            stage: Initial::Looking,
+            waited,
+            validated,
+        }
     } else if survey.better == 0 {
         take_office(sink)
     } else {
         sink.add(Effect::Set(Timer::Turn, Span::Hello(survey.better)));
-        Election::Initial { stage: Initial::Turn, waited, validated }
+        Election::Initial {
+            stage: Initial::Turn,
+            waited,
+            validated,
+        }
     }
 }
 
@@ -405,6 +474,17 @@ fn member(stage: Member, input: Input, sink: &mut Sink) -> Election {
         // A Member whose joining fails stays Member.
         (Member::Joining(gcks, _), Input::JoinFailed(survey)) => member_turn(gcks, survey, sink),
         (_, Input::Keyed(who)) => follow(who, sink),
+        // The heir does not know this member's keys: it waits as a newcomer does, and keeps what it has.
+        (_, Input::Registered(who)) => {
+            sink.add(Effect::Clear(Timer::Turn));
+            sink.add(Effect::StopSeeking);
+            sink.add(Effect::Unfollow);
+            Election::Initial {
+                stage: Initial::Waiting(who),
+                waited: true,
+                validated: false,
+            }
+        }
         (
             Member::Following(_) | Member::Turn(_) | Member::Orphan(_) | Member::Joining(..),
             Input::HandoffToMe(survey),
@@ -423,7 +503,11 @@ fn member_turn(gcks: Who, survey: Survey, sink: &mut Sink) -> Election {
     if survey.may_serve && survey.better == 0 {
         return take_office(sink);
     }
-    let turns = if survey.may_serve { survey.better } else { survey.better.saturating_add(1) };
+    let turns = if survey.may_serve {
+        survey.better
+    } else {
+        survey.better.saturating_add(1)
+    };
     sink.add(Effect::Set(Timer::Turn, Span::Hello(turns)));
     Election::Member(Member::Turn(gcks))
 }
@@ -439,7 +523,7 @@ fn gcks(stage: Gcks, input: Input, sink: &mut Sink) -> Election {
     let stay = Election::Gcks(stage);
     match (stage, input) {
         (Gcks::Serving, Input::HandOff(to)) => {
-            sink.add(Effect::Set(Timer::Succession, Span::Hold(2)));
+            sink.add(Effect::Set(Timer::Succession, Span::Hold(1)));
             sink.add(Effect::Announce);
             Election::Gcks(Gcks::HandingOff(to))
         }

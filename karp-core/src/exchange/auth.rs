@@ -37,16 +37,26 @@ impl Covered<'_> {
     ) -> bool {
         let id_mac = self.id_mac(own);
         let parts = [self.message, self.nonce, &id_mac];
-        Id { ty: IdType(own.kind()), data: own.octets() }.write(writer, id);
+        Id {
+            ty: IdType(own.kind()),
+            data: own.octets(),
+        }
+        .write(writer, id);
         match creds.method(peer) {
             Some(AuthMethod::SharedKey) => {
                 between(writer);
-                let Some(mac) = creds.shared_key_auth(peer, &parts) else { return false };
+                let Some(mac) = creds.shared_key_auth(peer, &parts) else {
+                    return false;
+                };
                 write_shared_key(writer, &mac);
             }
             Some(AuthMethod::Signature) => {
-                let Some(key) = creds.public_key() else { return false };
-                let Some(signature) = creds.sign(&parts) else { return false };
+                let Some(key) = creds.public_key() else {
+                    return false;
+                };
+                let Some(signature) = creds.sign(&parts) else {
+                    return false;
+                };
                 write_raw_public_key(writer, &key);
                 between(writer);
                 write_signature(writer, &signature);
@@ -62,14 +72,20 @@ impl Covered<'_> {
         let parts = [self.message, self.nonce, &id_mac];
         let proof = contents.auth.as_ref().map(Auth::proof);
         match (creds.method(peer), proof) {
-            (Some(AuthMethod::SharedKey), Some(Ok(Proof::SharedKey(mac)))) => {
-                creds.shared_key_auth(peer, &parts).is_some_and(|expected| ct_eq(&expected, mac))
-            }
+            (Some(AuthMethod::SharedKey), Some(Ok(Proof::SharedKey(mac)))) => creds
+                .shared_key_auth(peer, &parts)
+                .is_some_and(|expected| ct_eq(&expected, mac)),
             (Some(AuthMethod::Signature), Some(Ok(Proof::Ed25519(signature)))) => {
-                let Some(key) = creds.peer_public_key(peer) else { return false };
+                let Some(key) = creds.peer_public_key(peer) else {
+                    return false;
+                };
                 // CERT accompanies method 14 and must equal the stored key (section 4).
-                let shown = contents.cert.as_ref().filter(|cert| cert.encoding == CertEncoding::RAW_PUBLIC_KEY);
-                let same = shown.is_some_and(|cert| parse_public_key_info(cert.data).is_ok_and(|shown| *shown == key));
+                let shown = contents
+                    .cert
+                    .as_ref()
+                    .filter(|cert| cert.encoding == CertEncoding::RAW_PUBLIC_KEY);
+                let same = shown
+                    .is_some_and(|cert| parse_public_key_info(cert.data).is_ok_and(|shown| *shown == key));
                 same && verify(&key, &parts, signature)
             }
             _ => false,

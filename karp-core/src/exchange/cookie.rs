@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use crate::{
     crypto::{Secret, ct_eq, prf},
-    node::{Core, CookieSecrets, address_octets},
+    node::{CookieSecrets, Core, address_octets},
 };
 
 /// The version of the secret and the hash.
@@ -28,7 +28,9 @@ impl CookieSecrets {
 
     /// Whether `cookie` was made here for this initiator, under the present secret or the one before.
     pub(crate) fn check(&self, cookie: &[u8], nonce: &[u8], spi_i: &[u8; 8], from: SocketAddr) -> bool {
-        let Some((version, value)) = cookie.split_first() else { return false };
+        let Some((version, value)) = cookie.split_first() else {
+            return false;
+        };
         let secret = if *version == self.version {
             &self.current
         } else if *version == self.version.wrapping_sub(1) {

@@ -1,14 +1,16 @@
 //! The initial exchange and what it leaves behind (PROTOCOL.md section 4).
 
+mod attempt;
 mod auth;
 mod cookie;
+mod half_open;
 mod initiator;
 mod responder;
 mod sa;
 
-pub(crate) use initiator::{Attempt, AttemptStage, Purpose};
-pub(crate) use responder::{HalfOpen, HalfOpenStage};
-pub(crate) use sa::{IkeSa, KeyWrap, Opened, open, seal, wire_fault};
+pub(crate) use attempt::{Attempt, Purpose};
+pub(crate) use half_open::HalfOpen;
+pub(crate) use sa::{IkeSa, KeyWrap, open, seal, wire_fault};
 
 use crate::time::Instant;
 

@@ -4,7 +4,7 @@ use crate::{
     crypto::{IkeKeys, OpenKey, SealKey, Secret, WrapKey, key_wrap_key},
     error::DropReason,
     time::Instant,
-    wire::{self, ExchangeType, Flags, Header, Payloads, PayloadType, Writer, sk},
+    wire::{self, ExchangeType, Flags, Header, PayloadType, Payloads, Writer, sk},
 };
 
 /// SK_w on the side that wraps, the GCKS's, or on the one that unwraps.
@@ -45,22 +45,36 @@ impl<'d> Opened<'d> {
 
 /// Maps the wire's complaint to the counter that it belongs to.
 pub(crate) fn wire_fault(error: wire::Error) -> DropReason {
-    if let wire::Error::UnknownCritical(_) = error { DropReason::UnknownCritical } else { DropReason::Malformed }
+    if let wire::Error::UnknownCritical(_) = error {
+        DropReason::UnknownCritical
+    } else {
+        DropReason::Malformed
+    }
 }
 
 impl IkeSa {
     /// The IKE SA from the keys of an exchange. GSA_AUTH has Message ID 1, so the initiator goes on with 2 and the
     /// GCKS's own requests begin at 0 (section 4).
-    pub(crate) fn new(keys: IkeKeys, spi_i: [u8; 8], spi_r: [u8; 8], initiator: bool) -> Self {
+    ///
+    /// `first_iv` is where this end begins to count its IVs.
+    pub(crate) fn new(keys: IkeKeys, spi_i: [u8; 8], spi_r: [u8; 8], initiator: bool, first_iv: u64) -> Self {
         let wrap = key_wrap_key(&keys.sk_d);
-        let (out, into) = if initiator { (keys.sk_ei, keys.sk_er) } else { (keys.sk_er, keys.sk_ei) };
+        let (out, into) = if initiator {
+            (keys.sk_ei, keys.sk_er)
+        } else {
+            (keys.sk_er, keys.sk_ei)
+        };
         Self {
             spi_i,
             spi_r,
             initiator,
-            seal: SealKey::new(out),
+            seal: SealKey::starting_at(out, first_iv),
             open: OpenKey::new(&into),
-            wrap: if initiator { KeyWrap::Unwraps(wrap) } else { KeyWrap::Wraps(WrapKey::new(wrap)) },
+            wrap: if initiator {
+                KeyWrap::Unwraps(wrap)
+            } else {
+                KeyWrap::Wraps(WrapKey::new(wrap))
+            },
             next_request: if initiator { 2 } else { 0 },
             expected: if initiator { 0 } else { 2 },
             answered: None,
@@ -125,6 +139,10 @@ pub(crate) fn seal(key: &mut SealKey, message: &mut [u8]) -> Option<usize> {
 pub(crate) fn open<'d>(key: &OpenKey, datagram: &'d mut [u8]) -> Result<Opened<'d>, DropReason> {
     let first = sk::locate(datagram).map_err(wire_fault)?.first;
     let parts = sk::split(datagram).map_err(wire_fault)?;
-    key.open(parts.iv, parts.aad, parts.text, parts.tag).map_err(|_| DropReason::BadSeal)?;
-    Ok(Opened { first, text: parts.text })
+    key.open(parts.iv, parts.aad, parts.text, parts.tag)
+        .map_err(|_| DropReason::BadSeal)?;
+    Ok(Opened {
+        first,
+        text: parts.text,
+    })
 }

@@ -125,7 +125,12 @@ pub type Effects = heapless::Vec<Effect, 8>;
 
 impl Default for Rollover {
     fn default() -> Self {
-        Self { phase: Phase::Steady, sa: SaPhase::Stable, wanted: None, resting: false }
+        Self {
+            phase: Phase::Steady,
+            sa: SaPhase::Stable,
+            wanted: None,
+            resting: false,
+        }
     }
 }
 
@@ -297,7 +302,11 @@ impl Rollover {
         if !view.may_start || (self.resting && view.has_active) {
             return;
         }
-        let reason = if view.has_active { self.wanted } else { self.wanted.or(Some(RekeyReason::NewSession)) };
+        let reason = if view.has_active {
+            self.wanted
+        } else {
+            self.wanted.or(Some(RekeyReason::NewSession))
+        };
         if let Some(reason) = reason {
             self.wanted = None;
             self.resting = true;
@@ -325,14 +334,33 @@ mod tests {
     #[test]
     fn a_new_office_without_keys_starts_at_once_and_activates_when_all_have_it() {
         let mut rollover = Rollover::default();
-        let alone = View { has_active: false, acknowledged: Some(0), ..VIEW };
+        let alone = View {
+            has_active: false,
+            acknowledged: Some(0),
+            ..VIEW
+        };
         let effects = rollover.step(Input::Check, &alone);
         assert_eq!(effects[0], Effect::MakeKey(RekeyReason::NewSession));
         assert!(rollover.step(Input::Check, &View { next: 2, ..alone }).is_empty());
-        let effects = rollover.step(Input::Check, &View { next: 2, acknowledged: Some(1), ..alone });
+        let effects = rollover.step(
+            Input::Check,
+            &View {
+                next: 2,
+                acknowledged: Some(1),
+                ..alone
+            },
+        );
         assert_eq!(effects[..2], [Effect::Activate, Effect::Send]);
         assert!(!rollover.is_settled());
-        let effects = rollover.step(Input::Check, &View { next: 3, acknowledged: Some(2), has_active: true, ..VIEW });
+        let effects = rollover.step(
+            Input::Check,
+            &View {
+                next: 3,
+                acknowledged: Some(2),
+                has_active: true,
+                ..VIEW
+            },
+        );
         assert_eq!(effects[..], [Effect::ScheduleOmission, Effect::Completed]);
         assert_eq!(rollover.phase(), Phase::Steady);
     }
@@ -340,9 +368,19 @@ mod tests {
     #[test]
     fn requests_within_the_interval_are_merged_and_not_lost() {
         let mut rollover = Rollover::default();
-        assert_eq!(rollover.step(Input::Want(RekeyReason::NewSession), &VIEW).len(), 3);
+        assert_eq!(
+            rollover.step(Input::Want(RekeyReason::NewSession), &VIEW).len(),
+            3
+        );
         for reason in [RekeyReason::PeerRestarted, RekeyReason::Operator] {
-            let _ = rollover.step(Input::Want(reason), &View { acknowledged: Some(0), next: 2, ..VIEW });
+            let _ = rollover.step(
+                Input::Want(reason),
+                &View {
+                    acknowledged: Some(0),
+                    next: 2,
+                    ..VIEW
+                },
+            );
         }
         let _ = rollover.step(Input::Check, &View { next: 2, ..VIEW });
         let _ = rollover.step(Input::Check, &View { next: 3, ..VIEW });
@@ -357,7 +395,11 @@ mod tests {
     fn no_activation_without_all_but_by_force() {
         let mut rollover = Rollover::default();
         let _ = rollover.step(Input::Want(RekeyReason::Operator), &VIEW);
-        let lag = View { next: 2, acknowledged: Some(0), ..VIEW };
+        let lag = View {
+            next: 2,
+            acknowledged: Some(0),
+            ..VIEW
+        };
         for _ in 0..10 {
             assert!(rollover.step(Input::Check, &lag).is_empty());
         }
@@ -369,8 +411,22 @@ mod tests {
     #[test]
     fn an_abandoned_rollover_retires_its_key_and_is_wanted_again() {
         let mut rollover = Rollover::default();
-        let _ = rollover.step(Input::Want(RekeyReason::Operator), &View { acknowledged: Some(0), ..VIEW });
-        let effects = rollover.step(Input::Abandon, &View { next: 2, acknowledged: Some(0), may_start: false, ..VIEW });
+        let _ = rollover.step(
+            Input::Want(RekeyReason::Operator),
+            &View {
+                acknowledged: Some(0),
+                ..VIEW
+            },
+        );
+        let effects = rollover.step(
+            Input::Abandon,
+            &View {
+                next: 2,
+                acknowledged: Some(0),
+                may_start: false,
+                ..VIEW
+            },
+        );
         assert_eq!(effects[..], [Effect::Abandon, Effect::Send]);
         assert!(rollover.is_wanted());
     }
@@ -378,10 +434,27 @@ mod tests {
     #[test]
     fn a_rekey_sa_change_holds_every_phase() {
         let mut rollover = Rollover::default();
-        let effects = rollover.step(Input::SaDue, &View { acknowledged: Some(0), ..VIEW });
+        let effects = rollover.step(
+            Input::SaDue,
+            &View {
+                acknowledged: Some(0),
+                ..VIEW
+            },
+        );
         assert_eq!(effects[..], [Effect::MakeSa, Effect::Send]);
-        assert!(rollover.step(Input::Want(RekeyReason::Operator), &VIEW).is_empty());
-        let effects = rollover.step(Input::Check, &View { sa_acknowledged: true, next: 1, ..VIEW });
+        assert!(
+            rollover
+                .step(Input::Want(RekeyReason::Operator), &VIEW)
+                .is_empty()
+        );
+        let effects = rollover.step(
+            Input::Check,
+            &View {
+                sa_acknowledged: true,
+                next: 1,
+                ..VIEW
+            },
+        );
         assert_eq!(effects[0], Effect::CommitSa);
         assert_eq!(effects[1], Effect::MakeKey(RekeyReason::Operator));
     }
@@ -389,13 +462,37 @@ mod tests {
     #[test]
     fn an_eviction_ends_with_one_key() {
         let mut rollover = Rollover::default();
-        let _ = rollover.step(Input::Evict, &View { acknowledged: Some(0), ..VIEW });
+        let _ = rollover.step(
+            Input::Evict,
+            &View {
+                acknowledged: Some(0),
+                ..VIEW
+            },
+        );
         assert!(rollover.step(Input::Check, &VIEW).is_empty());
-        let effects = rollover.step(Input::Check, &View { sa_acknowledged: true, ..VIEW });
+        let effects = rollover.step(
+            Input::Check,
+            &View {
+                sa_acknowledged: true,
+                ..VIEW
+            },
+        );
         assert_eq!(effects[..], [Effect::ActivateAlone, Effect::Send]);
         let mut rollover = Rollover::default();
-        let _ = rollover.step(Input::Evict, &View { acknowledged: Some(0), ..VIEW });
-        let effects = rollover.step(Input::EvictDue, &View { acknowledged: Some(0), ..VIEW });
+        let _ = rollover.step(
+            Input::Evict,
+            &View {
+                acknowledged: Some(0),
+                ..VIEW
+            },
+        );
+        let effects = rollover.step(
+            Input::EvictDue,
+            &View {
+                acknowledged: Some(0),
+                ..VIEW
+            },
+        );
         assert_eq!(effects[..], [Effect::ActivateAlone, Effect::Send]);
     }
 }

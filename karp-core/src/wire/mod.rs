@@ -33,8 +33,11 @@ pub mod substructure;
 pub mod writer;
 
 pub use error::{Error, Full};
+pub use gsa::{KeyState, ProtocolList};
 pub use header::{Flags, Header};
+pub use notify::{ElectionFlags, ElectionState, NodeState};
 pub use numbers::{ExchangeType, NotifyType, PayloadType};
 pub use payload::{Payload, Payloads};
 pub use reader::Reader;
+pub use size::MAX_DATAGRAM;
 pub use writer::Writer;

@@ -1,0 +1,307 @@
+//! The engine: the one public state machine. It routes inputs to the parts, and runs what is due.
+
+mod command;
+mod drive;
+mod events;
+mod input;
+
+use rand_core::CryptoRng;
+
+use crate::{
+    command::Command,
+    config::Config,
+    counters::Counters,
+    crypto::Secret,
+    election::Election,
+    error::{CommandError, ConfigError},
+    group::TrafficKey,
+    identity::{Credentials, Identity},
+    io::{Handled, Output, Recv, Role},
+    keytable::KeyTable,
+    node::{CookieSecrets, Core, Installs, ManualStage, Node, RekeySas},
+    peer,
+    storage::{Storage, iter},
+    time::Instant,
+    wire::{KeyState, ProtocolList, gsa::Keyed, numbers},
+};
+
+/// The least number of key slots: eight that a state lists, and two whose end the host was not told yet.
+const MIN_KEYS: usize = 10;
+
+/// One node of one group on one link. See the [crate's documentation](crate) for the contract.
+pub struct Engine<C, R, S> {
+    node: Node,
+    credentials: C,
+    entropy: R,
+    storage: S,
+}
+
+/// What this node knows of another.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct PeerView<'a> {
+    /// Who it is; proved, not claimed.
+    pub identity: &'a Identity,
+    /// Where it sends from.
+    pub address: core::net::SocketAddr,
+    /// What it last said of itself, authenticated.
+    pub role: Role,
+    /// Its election priority.
+    pub priority: u16,
+    /// It has an IKE SA with this node: as a member of its office, or as its GCKS.
+    pub registered: bool,
+    /// At a GCKS: it was given the state and counts for rollovers.
+    pub live: bool,
+    /// At a GCKS: it is registered and waits for keys that are new to it.
+    pub waiting: bool,
+    /// The newest generation under this office's Rekey SA that it acknowledged.
+    pub acknowledged: Option<u32>,
+    /// When it was last heard, authenticated.
+    pub heard: Option<Instant>,
+}
+
+impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
+    /// A node that has not joined yet: give it [`Command::Join`].
+    ///
+    /// `entropy` must be a cryptographically secure generator, seeded anew for every engine: restoring a snapshot of
+    /// memory counts as a reboot, for which a new engine is made. `now` is the host's monotonic time, which counts time
+    /// asleep.
+    ///
+    /// # Errors
+    /// [`ConfigError::Storage`] if `storage` is too small, [`ConfigError::OwnGrant`] if the credentials do not let this
+    /// node's own identity join.
+    pub fn new(
+        mut config: Config,
+        credentials: C,
+        mut entropy: R,
+        mut storage: S,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        let view = storage.view();
+        for (table, len, min) in [
+            ("peers", view.peers.len(), 1),
+            ("keys", view.keys.len(), MIN_KEYS),
+            ("handshakes", view.handshakes.len(), 2),
+            ("sealed", view.sealed.len(), 2),
+            ("strangers", view.strangers.len(), 2),
+        ] {
+            if len < min || len > usize::from(u16::MAX) {
+                return Err(ConfigError::Storage { table, min });
+            }
+        }
+        if !credentials.grant(&config.settings().identity).may_join {
+            return Err(ConfigError::OwnGrant);
+        }
+        let resumed = config.take_resumed();
+        let mut instance = [0; 8];
+        // All zeros is no instance.
+        while instance == [0; 8] {
+            entropy.fill_bytes(&mut instance);
+        }
+        let settings = config.settings();
+        let manual = if settings.manual_keys.is_empty() {
+            ManualStage::Dropped
+        } else {
+            ManualStage::Sending
+        };
+        let mut node = Node {
+            instance,
+            sequence: 0,
+            priority: settings.priority,
+            election: Election::default(),
+            timers: crate::timers::Timers::default(),
+            sas: RekeySas::default(),
+            installs: Installs::default(),
+            membership: None,
+            office: None,
+            legacy: None,
+            evicted: heapless::Vec::new(),
+            penalties: crate::election::Penalties::default(),
+            resting_ids: heapless::Deque::new(),
+            manual,
+            succeeded: 0,
+            activations: 0,
+            dtd: settings.dtd,
+            alarms: crate::node::Alarms::default(),
+            counters: Counters::default(),
+            cookies: CookieSecrets {
+                current: Secret::random(&mut entropy),
+                former: Secret::random(&mut entropy),
+                version: 0,
+            },
+            wanted: heapless::Deque::new(),
+            join_tries: 0,
+            replies: 0,
+            triggered: None,
+            goodbyes: 0,
+            leaving: false,
+            announce: false,
+            stirred: false,
+            told_role: Role::Left,
+            told_gcks: None,
+            now,
+            promised: None,
+            refusals: heapless::Vec::new(),
+            config,
+        };
+        let mut core = Core::new(&mut node, storage.slots(), &credentials, &mut entropy);
+        for key in resumed {
+            let mut protocols = ProtocolList::new();
+            for (protocol, algorithm) in &key.protocols {
+                // Repeated ones count once.
+                let _ = protocols.push(Keyed {
+                    protocol: numbers::RoutingProtocol(protocol.code()),
+                    algorithm: numbers::Algorithm(algorithm.code()),
+                });
+            }
+            let row = core.insert_key(TrafficKey {
+                id: key.id,
+                tek: key.key,
+                state: KeyState::Pending,
+                expires: now.after(key.lifetime),
+                protocols,
+                listed_by: None,
+                made: 0,
+                was_active: false,
+                activation: 0,
+                omit_at: None,
+                told: None,
+                gone: false,
+            });
+            if let Some(row) = row {
+                core.advance_key(
+                    row,
+                    if key.active {
+                        KeyState::Active
+                    } else {
+                        KeyState::Retiring
+                    },
+                );
+            }
+        }
+        Ok(Self {
+            node,
+            credentials,
+            entropy,
+            storage,
+        })
+    }
+
+    fn core(&mut self) -> Core<'_> {
+        Core::new(
+            &mut self.node,
+            self.storage.slots(),
+            &self.credentials,
+            &mut self.entropy,
+        )
+    }
+
+    /// Hands in a datagram that arrived at this node's unicast or multicast socket. It is decrypted in place.
+    ///
+    /// A `now` that goes back is taken as the last one. Nothing that `datagram` holds can make this panic, and what is
+    /// dropped changes nothing but counters.
+    pub fn handle_datagram(&mut self, now: Instant, recv: Recv, datagram: &mut [u8]) -> Handled {
+        self.core().handle_datagram(now, recv, datagram)
+    }
+
+    /// Hands in a call of the host.
+    ///
+    /// # Errors
+    /// The reason why it cannot be done; nothing changed then.
+    pub fn handle_command(&mut self, now: Instant, command: Command<'_>) -> Result<(), CommandError> {
+        self.core().handle_command(now, command)
+    }
+
+    /// Runs what is due and says the next thing: something to send, something that happened, or that there is nothing
+    /// more before a deadline. Call it after every input and at the deadline, until it says [`Output::Idle`].
+    ///
+    /// `buffer` should have 1232 octets; what finds no room in it is not sent.
+    pub fn poll(&mut self, now: Instant, buffer: &mut [u8]) -> Output {
+        self.core().poll(now, buffer)
+    }
+
+    /// The key table of this link.
+    #[must_use]
+    pub fn key_table(&self) -> KeyTable<'_> {
+        KeyTable::new(self.storage.view().keys, &self.node)
+    }
+
+    /// This node's part in the group.
+    #[must_use]
+    pub fn role(&self) -> Role {
+        self.node.election.role()
+    }
+
+    /// The GCKS that this node follows or waits for, if it is another node.
+    #[must_use]
+    pub fn gcks(&self) -> Option<&Identity> {
+        let row = self.node.membership.as_ref().map(|membership| membership.gcks)?;
+        crate::storage::get(self.storage.view().peers, row).map(|peer| &peer.identity)
+    }
+
+    /// How many updates of the present Rekey SA are contained in this node's state (PROTOCOL.md section 7).
+    #[must_use]
+    pub fn generation(&self) -> u32 {
+        match (&self.node.office, &self.node.sas.current) {
+            (Some(office), _) => office.generation(),
+            (None, Some(sa)) => sa.applied,
+            (None, None) => 0,
+        }
+    }
+
+    /// The SPI of the Rekey SA that this node follows or serves under.
+    #[must_use]
+    pub fn rekey_sa_spi(&self) -> Option<[u8; 16]> {
+        self.node.sas.current_spi()
+    }
+
+    /// Whether an update has to be confirmed by [`Command::Installed`] before it is acknowledged.
+    #[must_use]
+    pub fn awaits_installation(&self) -> bool {
+        !self.node.installs.is_confirmed()
+    }
+
+    /// The nodes that have proved themselves to this one.
+    pub fn peers(&self) -> impl Iterator<Item = PeerView<'_>> {
+        let slots = self.storage.view().peers;
+        iter(slots).map(|(_, row)| PeerView {
+            identity: &row.identity,
+            address: row.address,
+            role: row.claim.map_or(Role::Initial, |claim| peer::role(claim.state)),
+            priority: row.claim.map_or(0, |claim| claim.priority),
+            registered: row.sa.is_some(),
+            live: row.is_live(),
+            waiting: row.waits(),
+            acknowledged: row.registrant.and_then(|registrant| registrant.acked),
+            heard: row.heard,
+        })
+    }
+
+    /// What was counted so far.
+    #[must_use]
+    pub const fn counters(&self) -> &Counters {
+        &self.node.counters
+    }
+
+    /// The configuration.
+    #[must_use]
+    pub const fn config(&self) -> &Config {
+        &self.node.config
+    }
+
+    /// What needs a person's attention now.
+    pub fn alarms(&self) -> impl Iterator<Item = crate::io::Alarm> {
+        let alarms = self.node.alarms;
+        crate::io::Alarm::ALL
+            .iter()
+            .copied()
+            .filter(move |alarm| alarms.is_raised(*alarm))
+    }
+}
+
+impl<C, R, S> core::fmt::Debug for Engine<C, R, S> {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_struct("Engine")
+            .field("config", &self.node.config)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,421 @@
+//! Attempts at candidates: starting them, sending their messages, ending them (PROTOCOL.md sections 4 and 5.4).
+
+use core::net::SocketAddr;
+
+use super::{Handshake, IkeSa, auth::Covered};
+use crate::{
+    crypto::{DhSecret, Secret},
+    election::{Failure, Input},
+    error::DropReason,
+    identity::Identity,
+    io::{Alarm, MessageKind},
+    node::{Core, digest},
+    storage::Handle,
+    time::{Duration, Instant},
+    wire::{
+        ExchangeType, Flags, Header, MAX_DATAGRAM, NotifyType, PayloadType, Payloads, Writer,
+        auth::write_raw_public_key_request,
+        message::Contents,
+        notify::{Instance, MAX_COOKIE_LEN, write_signature_hashes},
+        numbers::{IdType, KE_CURVE25519},
+        payload::{Id, KeyExchange, write_group, write_notify},
+        redirect::write_redirected_from,
+        sa::{Purpose as Suite, write_offer},
+    },
+};
+
+/// Attempts at once (section 11).
+pub(crate) const MAX_ATTEMPTS: usize = 4;
+/// The longest first message of the other side that is kept, for AUTH covers it.
+pub(crate) const MAX_FIRST: usize = 1280;
+/// IKE_SA_INIT to a candidate is sent at 0, 250 and 750 ms and given up at 1.5 s (section 5.4).
+pub(super) const INIT_WAITS: [Duration; 2] = [Duration::from_millis(250), Duration::from_millis(500)];
+pub(super) const INIT_LIFE: Duration = Duration::from_millis(1500);
+/// While the table of strangers is full, an unanswered one gives its place up after this (section 4).
+pub(super) const INIT_LIFE_UNDER_ATTACK: Duration = Duration::from_millis(300);
+/// An attempt ends this long after its IKE_SA_INIT response, or this long under attack.
+pub(super) const AUTH_LIFE: Duration = Duration::from_secs(3);
+pub(super) const AUTH_LIFE_UNDER_ATTACK: Duration = Duration::from_secs(1);
+/// Redirections that one attempt follows (section 4).
+pub(super) const MAX_REDIRECTS: u8 = 3;
+
+/// What an attempt is for.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Purpose {
+    /// A hint claims the office, and this node looks for one.
+    Seek,
+    /// An heir or successor that proved itself by a Rekey SA in common, or that the GCKS named.
+    Heir,
+    /// This node is GCKS, and somebody claims a greater office (section 5.5).
+    Rival,
+}
+
+/// How far an attempt has come.
+#[allow(clippy::large_enum_variant, reason = "there is no allocator to box with")]
+pub(crate) enum AttemptStage {
+    /// IKE_SA_INIT was sent, or is to be.
+    Init,
+    /// A reply came, and GSA_AUTH was sent under its keys, or is to be.
+    Auth {
+        spi_r: [u8; 8],
+        sa: IkeSa,
+        sk_pi: Secret<32>,
+        sk_pr: Secret<32>,
+        /// The other side's first message.
+        response: heapless::Vec<u8, MAX_FIRST>,
+        /// GSA_AUTH as it was sent; empty before.
+        request: heapless::Vec<u8, MAX_DATAGRAM>,
+    },
+}
+
+/// One attempt at a candidate.
+pub struct Attempt {
+    pub(crate) purpose: Purpose,
+    pub(crate) to: SocketAddr,
+    /// Whom this node takes the candidate for, and proves itself to.
+    pub(crate) expect: Identity,
+    /// The instance that GSA_AUTH has to show (section 5.5, handoff).
+    pub(crate) instance: Option<[u8; 8]>,
+    /// The candidate has proved itself before.
+    pub(crate) proved: bool,
+    pub(super) spi_i: [u8; 8],
+    pub(super) nonce: [u8; 32],
+    pub(super) secret: DhSecret,
+    pub(super) cookie: heapless::Vec<u8, MAX_COOKIE_LEN>,
+    pub(super) redirected_from: Option<SocketAddr>,
+    pub(super) redirects: u8,
+    pub(crate) stage: AttemptStage,
+    pub(super) sent: u8,
+    /// When the present message is sent next; `None` if not again.
+    pub(crate) next: Option<Instant>,
+    pub(crate) deadline: Instant,
+    pub(super) started: Instant,
+    pub(super) octets: u32,
+    /// The other side said no without proving who it is, or its proof was wrong: the attempt goes on waiting for a
+    /// better answer, and its end counts as a proved failure.
+    pub(super) refused: bool,
+}
+
+impl Attempt {
+    /// Another attempt of the same exchange: same first message but for cookie and redirection.
+    pub(super) fn sibling(&self, now: Instant) -> Self {
+        Self {
+            purpose: self.purpose,
+            to: self.to,
+            expect: self.expect.clone(),
+            instance: self.instance,
+            proved: self.proved,
+            spi_i: self.spi_i,
+            nonce: self.nonce,
+            secret: self.secret.duplicate(),
+            cookie: self.cookie.clone(),
+            redirected_from: self.redirected_from,
+            redirects: self.redirects,
+            stage: AttemptStage::Init,
+            sent: 0,
+            next: Some(now),
+            deadline: now.after(INIT_LIFE),
+            started: self.started,
+            octets: self.octets,
+            refused: false,
+        }
+    }
+
+    /// The IKE_SA_INIT request. It is not sealed, so the same fields make the same octets whenever it is written:
+    /// nothing of it has to be kept for AUTH.
+    pub(super) fn write_init(&self, buffer: &mut [u8]) -> Option<usize> {
+        let header = Header::new(self.spi_i, [0; 8], ExchangeType::IKE_SA_INIT, Flags::INITIATOR, 0);
+        let mut writer = Writer::message(buffer, &header);
+        // RFC 7296 section 2.6: the cookie comes first, all else stays as it was.
+        if !self.cookie.is_empty() {
+            write_notify(&mut writer, NotifyType::COOKIE, &self.cookie);
+        }
+        write_offer(&mut writer, Suite::Group);
+        KeyExchange {
+            method: KE_CURVE25519,
+            data: &self.secret.public(),
+        }
+        .write(&mut writer);
+        writer.payload(PayloadType::NONCE, &self.nonce);
+        write_signature_hashes(&mut writer);
+        write_notify(&mut writer, NotifyType::REDIRECT_SUPPORTED, &[]);
+        if let Some(from) = self.redirected_from {
+            write_redirected_from(&mut writer, from);
+        }
+        writer.finish().ok().map(|message| message.len())
+    }
+}
+
+impl Core<'_> {
+    pub(crate) fn attempts(&self) -> usize {
+        self.handshakes
+            .rows()
+            .filter(|row| row.attempt().is_some())
+            .count()
+    }
+
+    pub(crate) fn is_attempting(&self, to: SocketAddr) -> bool {
+        self.handshakes
+            .rows()
+            .filter_map(Handshake::attempt)
+            .any(|attempt| attempt.to == to)
+    }
+
+    pub(crate) fn end_attempts(&mut self) {
+        self.handshakes.retain(|row| row.attempt().is_none());
+    }
+
+    /// Begins an attempt; `false` if there is no room for it.
+    pub(crate) fn start_attempt(
+        &mut self,
+        purpose: Purpose,
+        to: SocketAddr,
+        expect: Identity,
+        instance: Option<[u8; 8]>,
+    ) -> bool {
+        let proved = self
+            .peers
+            .rows()
+            .any(|peer| peer.identity == expect && peer.address == to);
+        if self.creds.method(&expect).is_none() || !self.make_room_for_attempt(proved) {
+            return false;
+        }
+        let (mut spi_i, mut nonce) = ([0; 8], [0; 32]);
+        self.rng.fill_bytes(&mut spi_i);
+        self.rng.fill_bytes(&mut nonce);
+        let attempt = Attempt {
+            purpose,
+            to,
+            expect,
+            instance,
+            proved,
+            spi_i,
+            nonce,
+            secret: DhSecret::generate(self.rng),
+            cookie: heapless::Vec::new(),
+            redirected_from: None,
+            redirects: 0,
+            stage: AttemptStage::Init,
+            sent: 0,
+            next: Some(self.now),
+            deadline: self.now.after(self.init_life()),
+            started: self.now,
+            octets: 0,
+            refused: false,
+        };
+        self.handshakes.insert(Handshake::Attempt(attempt)).is_some()
+    }
+
+    pub(super) fn under_attack(&self) -> bool {
+        self.strangers.is_full()
+    }
+
+    fn init_life(&self) -> Duration {
+        if self.under_attack() {
+            INIT_LIFE_UNDER_ATTACK
+        } else {
+            INIT_LIFE
+        }
+    }
+
+    /// Room for one more attempt: four at once, of which one at a proved peer displaces one at a hint; in the table
+    /// that they share with half-open exchanges an answered one goes first, then a random one.
+    fn make_room_for_attempt(&mut self, proved: bool) -> bool {
+        if self.attempts() >= MAX_ATTEMPTS.min(self.handshakes.capacity()) {
+            let hint = self
+                .handshakes
+                .find(|row| row.attempt().is_some_and(|attempt| !attempt.proved));
+            match hint.filter(|_| proved) {
+                Some(hint) => {
+                    self.handshakes.remove(hint);
+                }
+                None => return false,
+            }
+        }
+        self.make_room_for_handshake()
+    }
+
+    /// Finds the attempts of the exchange that a message with this SPIi from `from` belongs to.
+    pub(super) fn family(
+        &self,
+        spi_i: [u8; 8],
+        from: SocketAddr,
+    ) -> impl Iterator<Item = (Handle, &Attempt)> {
+        self.handshakes
+            .iter()
+            .filter_map(|(row, handshake)| handshake.attempt().map(|attempt| (row, attempt)))
+            .filter(move |(_, attempt)| attempt.spi_i == spi_i && attempt.to == from)
+    }
+
+    pub(super) fn attempt(&self, row: Handle) -> Option<&Attempt> {
+        self.handshakes.get(row).and_then(Handshake::attempt)
+    }
+
+    pub(super) fn attempt_mut(&mut self, row: Handle) -> Option<&mut Attempt> {
+        self.handshakes.get_mut(row).and_then(Handshake::attempt_mut)
+    }
+
+    pub(super) fn insert_sibling(&mut self, sibling: Attempt) -> Result<Handle, DropReason> {
+        if !self.make_room_for_attempt(sibling.proved) {
+            return Err(DropReason::TableFull);
+        }
+        self.handshakes
+            .insert(Handshake::Attempt(sibling))
+            .ok_or(DropReason::TableFull)
+    }
+
+    /// Ends what is overdue and sends what is due. Returns a message for the buffer, if one is to go out.
+    pub(crate) fn run_attempts(&mut self) {
+        loop {
+            let now = self.now;
+            let over = self
+                .handshakes
+                .iter()
+                .find(|(_, row)| row.attempt().is_some_and(|attempt| attempt.deadline <= now))
+                .map(|(row, _)| row);
+            let Some(over) = over else { break };
+            let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(over) else {
+                break;
+            };
+            // As long as another attempt of the same exchange runs, nothing is said about the candidate.
+            if self.family(attempt.spi_i, attempt.to).next().is_some() {
+                continue;
+            }
+            let failure = if attempt.refused {
+                Failure::Proved
+            } else {
+                Failure::TimedOut
+            };
+            if attempt.refused {
+                self.node.alarms.set(Alarm::ProofRefused, true);
+            }
+            self.node
+                .penalties
+                .fail((attempt.to, digest(&attempt.expect)), failure, now);
+            self.attempt_ended(attempt.purpose);
+        }
+    }
+
+    /// An attempt came to nothing: the next candidate, or none is left.
+    pub(super) fn attempt_ended(&mut self, purpose: Purpose) {
+        match purpose {
+            Purpose::Seek | Purpose::Rival => self.seek(),
+            Purpose::Heir => {
+                if self.attempts() == 0 {
+                    let survey = self.survey();
+                    self.step(Input::JoinFailed(survey));
+                }
+            }
+        }
+    }
+
+    /// Writes the next message that an attempt owes.
+    pub(crate) fn poll_attempts(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
+        let now = self.now;
+        let due = |attempt: &Attempt| attempt.next.is_some_and(|next| next <= now);
+        let row = self.handshakes.find(|row| row.attempt().is_some_and(due))?;
+        let retransmit = self.node.config.settings().retransmit;
+        let init = matches!(self.attempt(row)?.stage, AttemptStage::Init);
+        let (len, kind) = if init {
+            (self.attempt(row)?.write_init(buffer), MessageKind::InitRequest)
+        } else {
+            (self.write_auth_request(row, buffer), MessageKind::AuthRequest)
+        };
+        let attempt = self.attempt_mut(row)?;
+        let Some(len) = len else {
+            // It can never be written: no credential, or no room. It ends at its time.
+            attempt.next = None;
+            return None;
+        };
+        let sent = usize::from(attempt.sent);
+        attempt.sent = attempt.sent.saturating_add(1);
+        attempt.octets = attempt
+            .octets
+            .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
+        attempt.next = if init {
+            INIT_WAITS.get(sent).map(|wait| now.after(*wait))
+        } else {
+            let wait = retransmit.times(1_u64.checked_shl(u32::try_from(sent).unwrap_or(8)).unwrap_or(1));
+            Some(now.after(wait))
+        };
+        let to = attempt.to;
+        if sent > 0 {
+            crate::counters::bump(&mut self.node.counters.retransmissions);
+        }
+        Some((len, to, kind))
+    }
+
+    /// GSA_AUTH, sealed once: what goes out again is the same octets.
+    fn write_auth_request(&mut self, row: Handle, buffer: &mut [u8]) -> Option<usize> {
+        let keys_in_use = self.keys_in_use();
+        let state = self.own_state();
+        let Core {
+            node,
+            handshakes,
+            creds,
+            ..
+        } = self;
+        let settings = node.config.settings();
+        let attempt = handshakes.get_mut(row)?.attempt_mut()?;
+        let mut first = [0; MAX_DATAGRAM];
+        let first_len = attempt.write_init(&mut first)?;
+        let AttemptStage::Auth {
+            sa,
+            sk_pi,
+            response,
+            request,
+            ..
+        } = &mut attempt.stage
+        else {
+            return None;
+        };
+        if request.is_empty() {
+            let (_, payloads) = Payloads::of_message(response).ok()?;
+            let nonce = Contents::collect(payloads).ok()?.nonce?;
+            let covered = Covered {
+                message: first.get(..first_len)?,
+                nonce,
+                sk_p: sk_pi,
+            };
+            let header = sa.header(ExchangeType(ExchangeType::GSA_AUTH.0), false, 1);
+            let expect = &attempt.expect;
+            let mut proved = false;
+            let len = sa.seal_plain(&header, buffer.get_mut(..MAX_DATAGRAM)?, |writer| {
+                let between = |writer: &mut Writer<'_>| {
+                    if creds.public_key().is_some() {
+                        write_raw_public_key_request(writer);
+                    }
+                    Id {
+                        ty: IdType(expect.kind()),
+                        data: expect.octets(),
+                    }
+                    .write(writer, PayloadType::ID_R);
+                };
+                proved = covered.write(
+                    writer,
+                    &settings.identity,
+                    PayloadType::ID_I,
+                    between,
+                    expect,
+                    *creds,
+                );
+                write_group(writer, settings.group.as_bytes());
+                Instance {
+                    instance: node.instance,
+                    next_sequence: node.sequence,
+                }
+                .write(writer);
+                state.write(writer);
+                if !keys_in_use.0.is_empty() {
+                    keys_in_use.write(writer);
+                }
+            })?;
+            if !proved {
+                return None;
+            }
+            *request = heapless::Vec::from_slice(buffer.get(..len)?).ok()?;
+        }
+        buffer.get_mut(..request.len())?.copy_from_slice(request);
+        Some(request.len())
+    }
+}

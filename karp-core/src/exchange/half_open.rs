@@ -1,0 +1,345 @@
+//! Half-open exchanges at the responder: the first request, cookies, refusals without state (PROTOCOL.md section 4).
+
+use core::net::SocketAddr;
+
+use super::{Handshake, IkeSa, attempt::MAX_FIRST, sa::wire_fault};
+use crate::{
+    crypto::{DhSecret, Secret},
+    error::DropReason,
+    identity::Identity,
+    io::{MessageKind, Role},
+    node::{Core, Refusal, RefusalKind},
+    storage::Handle,
+    time::{Duration, Instant},
+    wire::{
+        self, ExchangeType, Flags, Header, MAX_DATAGRAM, NotifyType, PayloadType, Payloads, Writer,
+        auth::write_raw_public_key_request,
+        message::Contents,
+        notify::{write_invalid_ke, write_signature_hashes},
+        numbers::KE_CURVE25519,
+        payload::{KeyExchange, write_notify},
+        redirect::Redirect,
+        sa::{Choice, Purpose as Suite, choose, write_answer},
+    },
+};
+
+/// A half-open exchange lives this long (section 4).
+pub(super) const HALF_OPEN_LIFE: Duration = Duration::from_secs(3);
+/// An answered one keeps its response this long for repeats, unless its place is needed.
+pub(super) const ANSWERED_LIFE: Duration = Duration::from_secs(20);
+
+/// How far a half-open exchange has come.
+#[allow(clippy::large_enum_variant, reason = "there is no allocator to box with")]
+pub(crate) enum HalfOpenStage {
+    /// IKE_SA_INIT was answered, or is to be.
+    Init { secret: DhSecret },
+    /// GSA_AUTH came under these keys: they are derived once, not for every forged copy.
+    Keyed {
+        sa: IkeSa,
+        sk_pi: Secret<32>,
+        sk_pr: Secret<32>,
+    },
+    /// GSA_AUTH was verified; the answer is owed, and under what it goes.
+    Judged {
+        sa: IkeSa,
+        sk_pr: Secret<32>,
+        peer: Option<Handle>,
+        identity: Identity,
+        answer: AuthAnswer,
+    },
+    /// The answer was sent; it is kept for repeats.
+    Answered,
+}
+
+/// What the answer to GSA_AUTH says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum AuthAnswer {
+    /// Registered; with the state, if it may be given.
+    Registered,
+    /// AUTH was good, and this is why there is nothing more.
+    Refused(NotifyType),
+    /// AUTH was wrong.
+    NotProved,
+}
+
+/// Somebody else's exchange with this node.
+pub struct HalfOpen {
+    pub(crate) from: SocketAddr,
+    pub(super) spi_i: [u8; 8],
+    pub(super) spi_r: [u8; 8],
+    pub(super) nonce: [u8; 32],
+    pub(super) choice: Choice,
+    pub(super) stage: HalfOpenStage,
+    /// The initiator's first message.
+    pub(super) request: heapless::Vec<u8, MAX_FIRST>,
+    /// This node's first message, from which AUTH is made, then its answer to GSA_AUTH.
+    pub(super) response: heapless::Vec<u8, MAX_DATAGRAM>,
+    /// The response is to be sent.
+    pub(super) owed: bool,
+    pub(crate) deadline: Instant,
+    pub(super) started: Instant,
+    pub(super) octets: u32,
+}
+
+impl HalfOpen {
+    pub(super) const fn is_answered(&self) -> bool {
+        matches!(self.stage, HalfOpenStage::Answered) && !self.owed
+    }
+}
+
+impl Core<'_> {
+    pub(super) fn half_open(&self, row: Handle) -> Option<&HalfOpen> {
+        self.handshakes.get(row).and_then(Handshake::half_open)
+    }
+
+    pub(super) fn half_open_mut(&mut self, row: Handle) -> Option<&mut HalfOpen> {
+        self.handshakes.get_mut(row).and_then(Handshake::half_open_mut)
+    }
+
+    /// Room for one more row: an answered exchange goes first, then a random half-open one (section 4).
+    pub(crate) fn make_room_for_handshake(&mut self) -> bool {
+        if !self.handshakes.is_full() {
+            return true;
+        }
+        let answered = self
+            .handshakes
+            .find(|row| row.half_open().is_some_and(HalfOpen::is_answered));
+        let half_open = self
+            .handshakes
+            .rows()
+            .filter(|row| row.half_open().is_some())
+            .count();
+        let nth = self.random_below(half_open);
+        let random = || {
+            let mut rows = self
+                .handshakes
+                .iter()
+                .filter(|(_, row)| row.half_open().is_some());
+            rows.nth(nth).map(|(row, _)| row)
+        };
+        match answered.or_else(random) {
+            Some(victim) => self.handshakes.remove(victim).is_some(),
+            None => false,
+        }
+    }
+
+    /// Keeps what little a refusal without state needs; when too many are owed the newest is dropped.
+    fn refuse_statelessly(
+        &mut self,
+        to: SocketAddr,
+        spi_i: [u8; 8],
+        answer: RefusalKind,
+        reason: DropReason,
+    ) -> Result<(), DropReason> {
+        let refusal = Refusal { to, spi_i, answer };
+        if self
+            .node
+            .refusals
+            .iter()
+            .any(|owed| owed.spi_i == spi_i && owed.to == to)
+        {
+            return Err(DropReason::RateLimited);
+        }
+        self.node
+            .refusals
+            .push(refusal)
+            .map_err(|_| DropReason::RateLimited)?;
+        Err(reason)
+    }
+
+    /// A request of IKE_SA_INIT. Cookies are checked before anything costly.
+    pub(crate) fn handle_init_request(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
+        let (header, payloads) = Payloads::of_message(octets).map_err(wire_fault)?;
+        let contents = match Contents::collect(payloads) {
+            Ok(contents) => contents,
+            // RFC 7296 section 2.5: an unknown critical payload is named in the refusal.
+            Err(wire::Error::UnknownCritical(ty)) => {
+                let answer = RefusalKind::UnsupportedCritical(ty);
+                return self.refuse_statelessly(from, header.spi_i, answer, DropReason::UnknownCritical);
+            }
+            Err(other) => return Err(wire_fault(other)),
+        };
+        let (sa, ke, nonce_i) = match (contents.sa, contents.ke, contents.nonce) {
+            (Some(sa), Some(ke), Some(nonce)) => (sa, ke, nonce),
+            _ => return Err(DropReason::Malformed),
+        };
+        if header.spi_i == [0; 8] || header.spi_r != [0; 8] || header.message_id != 0 {
+            return Err(DropReason::Malformed);
+        }
+        let Some(choice) = choose(sa, Some(Suite::Group)).map_err(wire_fault)? else {
+            return self.refuse_statelessly(
+                from,
+                header.spi_i,
+                RefusalKind::NoProposal,
+                DropReason::NoProposal,
+            );
+        };
+        if self.node.election.role() != Role::Gcks {
+            let answer = self.where_to(from, contents.redirect_supported, nonce_i);
+            return self.refuse_statelessly(from, header.spi_i, answer, DropReason::Unexpected);
+        }
+        // A repeat is recognised by its Ni or its whole octets, not by its SPI (RFC 7296 section 2.1).
+        let repeated = self.handshakes.find(|row| {
+            row.half_open()
+                .is_some_and(|half_open| half_open.from == from && half_open.nonce_i() == Some(nonce_i))
+        });
+        if let Some(row) = repeated {
+            return self.repeat_response(row, octets);
+        }
+        if self.cookies_wanted() {
+            match contents.cookie {
+                Some(cookie) if self.node.cookies.check(cookie, nonce_i, &header.spi_i, from) => {}
+                given => {
+                    let cookie = self.node.cookies.make(nonce_i, &header.spi_i, from);
+                    let reason = if given.is_some() {
+                        DropReason::BadCookie
+                    } else {
+                        DropReason::RateLimited
+                    };
+                    return self.refuse_statelessly(from, header.spi_i, RefusalKind::Cookie(cookie), reason);
+                }
+            }
+        }
+        if ke.method != KE_CURVE25519 {
+            let answer = RefusalKind::InvalidKe(KE_CURVE25519);
+            return self.refuse_statelessly(from, header.spi_i, answer, DropReason::BadKeyMaterial);
+        }
+        let request = heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
+        // One half-open exchange per source address (section 4).
+        self.handshakes.retain(|row| {
+            row.half_open()
+                .is_none_or(|half_open| half_open.from != from || half_open.is_answered())
+        });
+        if !self.make_room_for_handshake() {
+            return Err(DropReason::TableFull);
+        }
+        let (mut spi_r, mut nonce) = ([0; 8], [0; 32]);
+        self.rng.fill_bytes(&mut spi_r);
+        self.rng.fill_bytes(&mut nonce);
+        let half_open = HalfOpen {
+            from,
+            spi_i: header.spi_i,
+            spi_r,
+            nonce,
+            choice,
+            stage: HalfOpenStage::Init {
+                secret: DhSecret::generate(self.rng),
+            },
+            request,
+            response: heapless::Vec::new(),
+            owed: true,
+            deadline: self.now.after(HALF_OPEN_LIFE),
+            started: self.now,
+            octets: u32::try_from(octets.len()).unwrap_or(u32::MAX),
+        };
+        self.handshakes
+            .insert(Handshake::HalfOpen(half_open))
+            .map(|_| ())
+            .ok_or(DropReason::TableFull)
+    }
+
+    /// The first response again, as the same octets, as long as nothing newer has taken its place.
+    fn repeat_response(&mut self, row: Handle, octets: &[u8]) -> Result<(), DropReason> {
+        let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
+        let first = matches!(
+            half_open.stage,
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. }
+        );
+        if !first || half_open.request.as_slice() != octets {
+            return Err(DropReason::Replayed);
+        }
+        half_open.owed = true;
+        Ok(())
+    }
+
+    /// A node that is not GCKS says where the office is, or to come again (section 4).
+    fn where_to(&self, from: SocketAddr, supported: bool, nonce_i: &[u8]) -> RefusalKind {
+        let gcks = self
+            .followed()
+            .filter(|_| self.node.election.role() == Role::Member);
+        match (gcks, heapless::Vec::from_slice(nonce_i)) {
+            (Some(gcks), Ok(nonce)) if supported && gcks.address != from => RefusalKind::Redirect {
+                to: gcks.address,
+                nonce,
+            },
+            _ => RefusalKind::TemporaryFailure,
+        }
+    }
+
+    /// Ends half-open exchanges that are over.
+    pub(crate) fn run_half_open(&mut self) {
+        let now = self.now;
+        self.handshakes
+            .retain(|row| row.half_open().is_none_or(|half_open| half_open.deadline > now));
+    }
+
+    /// The IKE SA is used further: its first response will not be asked for again.
+    pub(crate) fn release_half_open(&mut self, spi_i: [u8; 8], spi_r: [u8; 8]) {
+        self.handshakes.retain(|row| {
+            row.half_open()
+                .is_none_or(|half_open| half_open.spi_i != spi_i || half_open.spi_r != spi_r)
+        });
+    }
+
+    pub(super) fn write_init_response(&mut self, row: Handle, public: &[u8; 32]) -> Option<()> {
+        let asks = self.creds.public_key().is_some();
+        let half_open = self.half_open_mut(row)?;
+        let header = Header::new(
+            half_open.spi_i,
+            half_open.spi_r,
+            ExchangeType(ExchangeType::IKE_SA_INIT.0),
+            Flags::RESPONSE,
+            0,
+        );
+        let mut octets = [0; 512];
+        let mut writer = Writer::message(&mut octets, &header);
+        write_answer(&mut writer, &half_open.choice);
+        KeyExchange {
+            method: KE_CURVE25519,
+            data: public,
+        }
+        .write(&mut writer);
+        writer.payload(PayloadType::NONCE, &half_open.nonce);
+        if asks {
+            write_raw_public_key_request(&mut writer);
+        }
+        write_signature_hashes(&mut writer);
+        write_notify(&mut writer, NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]);
+        let message = writer.finish().ok()?;
+        half_open.response = heapless::Vec::from_slice(message).ok()?;
+        Some(())
+    }
+
+    /// Writes the next refusal without state.
+    pub(crate) fn poll_refusals(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
+        let refusal = self.node.refusals.pop()?;
+        let header = Header::new(
+            refusal.spi_i,
+            [0; 8],
+            ExchangeType(ExchangeType::IKE_SA_INIT.0),
+            Flags::RESPONSE,
+            0,
+        );
+        let mut writer = Writer::message(buffer, &header);
+        match &refusal.answer {
+            RefusalKind::Cookie(cookie) => write_notify(&mut writer, NotifyType::COOKIE, cookie),
+            RefusalKind::Redirect { to, nonce } => Redirect { to: *to, nonce }.write(&mut writer),
+            RefusalKind::TemporaryFailure => write_notify(&mut writer, NotifyType::TEMPORARY_FAILURE, &[]),
+            RefusalKind::NoProposal => write_notify(&mut writer, NotifyType::NO_PROPOSAL_CHOSEN, &[]),
+            RefusalKind::InvalidKe(method) => write_invalid_ke(&mut writer, *method),
+            RefusalKind::UnsupportedCritical(ty) => {
+                write_notify(&mut writer, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[*ty]);
+            }
+        }
+        let len = writer.finish().ok()?.len();
+        Some((len, refusal.to, MessageKind::InitResponse))
+    }
+}
+
+impl HalfOpen {
+    /// The initiator's nonce, read from its request.
+    fn nonce_i(&self) -> Option<&[u8]> {
+        let (_, payloads) = Payloads::of_message(&self.request).ok()?;
+        Contents::collect(payloads).ok()?.nonce
+    }
+}

@@ -1,0 +1,97 @@
+//! Eviction: one identity out, and every key changed without it (PROTOCOL.md section 7).
+
+use super::{EvictedList, rollover::Input};
+use crate::{
+    command::RekeyReason,
+    error::CommandError,
+    identity::Identity,
+    node::{Core, EvictedUntil, digest},
+    storage::Handle,
+    wire::KeyState,
+};
+
+impl Core<'_> {
+    /// Evicts `identity`; only the GCKS can.
+    pub(crate) fn evict(&mut self, identity: &Identity) -> Result<(), CommandError> {
+        if identity == self.own_identity() {
+            return Err(CommandError::OwnIdentity);
+        }
+        if self.node.office.is_none() {
+            return Err(CommandError::NotGcks);
+        }
+        // An identity that can prove itself by somebody else's key cannot be kept out.
+        if self.creds.is_shared(identity) {
+            return Err(CommandError::SharedKey);
+        }
+        let known = self.peers.find(|peer| peer.identity == *identity);
+        if known.is_none() && self.creds.grant(identity) == crate::identity::Grant::NONE {
+            return Err(CommandError::UnknownIdentity);
+        }
+        self.note_evicted(&EvictedList::from_iter([digest(identity)]));
+        self.change_everything();
+        crate::counters::bump(&mut self.node.counters.evictions);
+        Ok(())
+    }
+
+    /// Remembers evicted identities for a Rekey SA lifetime, eight at most, and refuses them in any role.
+    pub(crate) fn note_evicted(&mut self, list: &EvictedList) {
+        let until = self.now.after(self.node.config.settings().rekey_sa_lifetime);
+        let now = self.now;
+        let own = digest(self.own_identity());
+        self.node.evicted.retain(|entry| entry.until > now);
+        for entry in list.iter().filter(|entry| **entry != own) {
+            if let Some(known) = self.node.evicted.iter_mut().find(|known| known.digest == *entry) {
+                known.until = known.until.max(until);
+                continue;
+            }
+            if self.node.evicted.is_full() {
+                self.node.evicted.remove(0);
+            }
+            let _ = self.node.evicted.push(EvictedUntil {
+                digest: *entry,
+                until,
+            });
+        }
+        let out: heapless::Vec<Handle, 8> = self
+            .peers
+            .iter()
+            .filter(|(_, peer)| self.is_evicted(&peer.identity))
+            .map(|(row, _)| row)
+            .take(8)
+            .collect();
+        for row in out {
+            self.peer_left(row);
+        }
+    }
+
+    /// A new Rekey SA and a new Pending key, to each remaining member by unicast; GSA_REKEY under the new one follows
+    /// when all have acknowledged, or after 2 x hold.
+    fn change_everything(&mut self) {
+        let now = self.now;
+        let hold = self.hold();
+        // (1) A running rollover is abandoned.
+        let pending: heapless::Vec<Handle, 8> = self.pending_keys().collect();
+        for row in pending {
+            self.advance_key(row, KeyState::Retiring);
+        }
+        // (2) A new Rekey SA and a new key.
+        if let Some(office) = self.node.office.as_mut() {
+            office.next = None;
+        }
+        self.node.sas.next = None;
+        self.make_next_sa();
+        self.commit_next_sa();
+        self.make_key(RekeyReason::Compromise);
+        for peer in self.peers.rows_mut() {
+            if let Some(registrant) = peer.registrant.as_mut().filter(|row| row.given) {
+                registrant.acked = None;
+                peer.push = peer.sa.is_some();
+            }
+        }
+        if let Some(office) = self.node.office.as_mut() {
+            office.evict_due = Some(now.after(hold.times(2)));
+            office.merge = None;
+        }
+        self.roll(Input::Evict);
+    }
+}

@@ -1,0 +1,155 @@
+//! Making traffic keys and ending them, as the GCKS does (PROTOCOL.md sections 6 and 7).
+
+use super::TrafficKey;
+use crate::{
+    command::RekeyReason,
+    crypto::Secret,
+    node::Core,
+    storage::Handle,
+    wire::{KeyState, ProtocolList, gsa::Keyed, numbers},
+};
+
+impl Core<'_> {
+    pub(crate) fn pending_keys(&self) -> impl Iterator<Item = Handle> {
+        self.keys
+            .iter()
+            .filter(|(_, key)| key.lives() && key.state == KeyState::Pending)
+            .map(|(row, _)| row)
+    }
+
+    /// When the Active key's successor is due: with a quarter of its life and DTD to spare; and when it is activated
+    /// without the laggards: DTD before the old key's end (section 7).
+    pub(super) fn plan_key_life(&mut self) {
+        let dtd = self.node.config.settings().dtd;
+        let lifetime = self.node.config.settings().key_lifetime;
+        let active = self
+            .keys
+            .rows()
+            .find(|key| key.lives() && key.state == KeyState::Active);
+        let expires = active.map(|key| key.expires);
+        let Some(office) = self.node.office.as_mut() else {
+            return;
+        };
+        office.key_due = expires.map(|at| at.before(lifetime.divided(4)).before(dtd));
+        office.force_due = expires.map(|at| at.before(dtd));
+    }
+
+    /// A new traffic key, Pending, under an id drawn at random from those not in use (section 6).
+    pub(crate) fn make_key(&mut self, _reason: RekeyReason) {
+        let Some(id) = self.draw_key_id() else { return };
+        let settings = self.node.config.settings();
+        let mut protocols = ProtocolList::new();
+        for policy in &settings.protocols {
+            // Eight at most, each once: the configuration was checked.
+            let _ = protocols.push(Keyed {
+                protocol: numbers::RoutingProtocol(policy.protocol.code()),
+                algorithm: numbers::Algorithm(policy.algorithm.code()),
+            });
+        }
+        let expires = self.now.after(settings.key_lifetime);
+        let tek = Secret::random(self.rng);
+        let Some(office) = self.node.office.as_mut() else {
+            return;
+        };
+        office.last_made = office.last_made.saturating_add(1);
+        let made = office.last_made;
+        // A key made during a merge counts as given to every identity (section 5.5).
+        if office.merge.is_some() {
+            office.floor = office.floor.max(made);
+        }
+        office.started = Some(id);
+        self.insert_key(TrafficKey {
+            id,
+            tek,
+            state: KeyState::Pending,
+            expires,
+            protocols,
+            listed_by: None,
+            made,
+            was_active: false,
+            activation: 0,
+            omit_at: None,
+            told: None,
+            gone: false,
+        });
+    }
+
+    /// Not Pending, Active, Retiring, manually configured or reported; if all ids rest, the one that rests longest.
+    fn draw_key_id(&mut self) -> Option<u16> {
+        let settings = self.node.config.settings();
+        let (first, last) = settings.key_ids;
+        let now = self.now;
+        let taken = |id: u16| {
+            self.keys.rows().any(|key| key.id == id) || settings.manual_keys.iter().any(|key| key.id == id)
+        };
+        let rests = |id: u16| {
+            self.node
+                .resting_ids
+                .iter()
+                .any(|(other, until)| *other == id && *until > now)
+        };
+        let free = (first..=last).filter(|id| !taken(*id) && !rests(*id)).count();
+        if free == 0 {
+            let mut oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
+            return oldest.find(|id| (first..=last).contains(id) && !taken(*id));
+        }
+        let range = u64::try_from(free).unwrap_or(1);
+        let nth = usize::try_from(self.rng.next_u64().checked_rem(range).unwrap_or(0)).unwrap_or(0);
+        (first..=last).filter(|id| !taken(*id) && !rests(*id)).nth(nth)
+    }
+
+    pub(super) fn activate(&mut self) {
+        let Some(row) = self.pending_keys().next() else {
+            return;
+        };
+        self.advance_key(row, KeyState::Active);
+        self.plan_key_life();
+    }
+
+    /// What is older than the Active key may be left out in DTD; an abandoned key, which is younger, after the next
+    /// activation (section 7).
+    pub(super) fn schedule_omission(&mut self) {
+        let now = self.now;
+        let dtd = self.node.config.settings().dtd;
+        let made = self
+            .keys
+            .rows()
+            .find(|key| key.lives() && key.state == KeyState::Active)
+            .map(|key| key.made);
+        let Some(made) = made else { return };
+        for key in self
+            .keys
+            .rows_mut()
+            .filter(|key| key.lives() && key.state == KeyState::Retiring)
+        {
+            if key.made < made || key.made == 0 {
+                key.omit_at = key.omit_at.or(Some(now.after(dtd)));
+            }
+        }
+    }
+
+    /// Leaves out what everyone has stopped needing; not while a merge lasts (section 5.5).
+    pub(super) fn omit_keys(&mut self) {
+        let now = self.now;
+        let Some(office) = self.node.office.as_ref() else {
+            return;
+        };
+        if office.merge.is_some() || office.merging.is_some() || self.rival_gates(office) {
+            return;
+        }
+        let due = |key: &TrafficKey| key.lives() && key.omit_at.is_some_and(|at| at <= now);
+        let over: heapless::Vec<Handle, 16> = self
+            .keys
+            .iter()
+            .filter(|(_, key)| due(key))
+            .map(|(row, _)| row)
+            .collect();
+        if over.is_empty() {
+            return;
+        }
+        for row in over {
+            self.end_key(row);
+        }
+        self.owe_update();
+    }
+}

@@ -1,0 +1,566 @@
+//! What a member does: follow its GCKS, apply what it is given, look for an heir (PROTOCOL.md sections 5.3 to 7).
+
+use super::{CheckedState, NewRekeySa};
+use crate::{
+    announcement::Heard,
+    crypto::SigningKey,
+    election::{Effect, Input, Member, Span, Who},
+    exchange::Purpose,
+    identity::Identity,
+    io::{Role, Timer},
+    node::{Core, RekeySa, digest},
+    peer::{self, Peer},
+    sealed::Request,
+    storage::Handle,
+    time::{Duration, Instant},
+    wire::{ElectionFlags, ElectionState, NodeState},
+};
+
+/// The relation to the GCKS that this node follows, waits for, or merges into.
+pub(crate) struct Membership {
+    pub(crate) gcks: Handle,
+    pub(crate) instance: [u8; 8],
+    /// When it last proved that it serves, by announcement or answer.
+    pub(crate) heard: Instant,
+    /// When it last answered a request.
+    pub(crate) answered: Instant,
+    /// The successor that it named.
+    pub(crate) handoff: Option<[u8; 8]>,
+    /// GSA_REGISTRATION is to be sent.
+    pub(crate) pull: bool,
+    /// Since when it announces more than this node has.
+    behind: Option<Instant>,
+}
+
+/// What remains of an office that was handed over or merged: its holder goes on naming the successor (section 5.5).
+pub(crate) struct Legacy {
+    pub(crate) successor: [u8; 8],
+    pub(crate) until: Instant,
+    pub(crate) term_key: Option<SigningKey>,
+}
+
+impl Membership {
+    pub(crate) const fn new(gcks: Handle, instance: [u8; 8], now: Instant) -> Self {
+        Self {
+            gcks,
+            instance,
+            heard: now,
+            answered: now,
+            handoff: None,
+            pull: false,
+            behind: None,
+        }
+    }
+}
+
+/// The number by which the election knows a peer.
+pub(crate) fn who(row: Handle) -> Who {
+    Who(row.number())
+}
+
+impl Core<'_> {
+    /// Hands a fact to the election and does what follows. The one place where the election's state changes.
+    pub(crate) fn step(&mut self, input: Input) {
+        let before = self.node.election;
+        let effects = self.node.election.step(input);
+        let after = self.node.election;
+        if before.role() != after.role() {
+            crate::counters::bump(&mut self.node.counters.role_changes);
+        }
+        #[cfg(feature = "defmt")]
+        if before != after {
+            defmt::info!("election {} -> {}", before, after);
+        }
+        for effect in effects {
+            self.effect(effect);
+        }
+    }
+
+    fn effect(&mut self, effect: Effect) {
+        match effect {
+            Effect::Set(timer, span) => {
+                let span = match span {
+                    Span::Hello(count) => self.hello().times(u64::from(count)),
+                    Span::Hold(count) => self.hold().times(u64::from(count)),
+                    // Section 5.4: validate = 3 x hold + random(0 to 2 x hold).
+                    Span::Validate => {
+                        let hold = self.hold();
+                        hold.times(3).plus(self.random_up_to(hold.times(2)))
+                    }
+                };
+                self.set_timer(timer, span);
+            }
+            Effect::Clear(timer) => self.node.timers.clear(timer),
+            Effect::Seek => self.seek(),
+            Effect::StopSeeking => {
+                self.node.timers.clear(Timer::Join);
+                self.end_attempts();
+            }
+            Effect::Join(_) => self.plan_join(),
+            Effect::TakeOffice => self.take_office(),
+            Effect::Resign => self.resign(),
+            Effect::Unfollow => self.unfollow(),
+            Effect::Announce => self.node.announce = true,
+        }
+    }
+
+    /// The membership is over; the Rekey SA only authenticates others from now on, the traffic keys stay.
+    fn unfollow(&mut self) {
+        if let Some(membership) = self.node.membership.take() {
+            self.sealed.retain(|sealed| sealed.peer != membership.gcks);
+            if let Some(peer) = self.peers.get_mut(membership.gcks) {
+                peer.sa = None;
+                peer.joined = false;
+            }
+        }
+        if self.node.office.is_none() {
+            self.node.sas.retire(self.now);
+            self.node.installs.forget();
+        }
+    }
+
+    /// Registers with an heir after a random wait, so that not all come at once (section 5.5).
+    fn plan_join(&mut self) {
+        let members = self
+            .followed()
+            .and_then(|peer| peer.claim)
+            .map_or(0, |claim| claim.members);
+        let spread =
+            Duration::from_millis(u64::from(members).saturating_mul(20)).min(Duration::from_secs(10));
+        let wait = self.random_up_to(spread);
+        self.set_timer(Timer::Join, wait.max(Duration::from_millis(1)));
+    }
+
+    /// *Join* is due: the heir, or whoever claims the office.
+    pub(crate) fn run_join(&mut self) {
+        let heir = match self.node.election {
+            crate::election::Election::Member(Member::Joining(_, heir)) => Handle::from_number(heir.0),
+            crate::election::Election::Left
+            | crate::election::Election::Initial { .. }
+            | crate::election::Election::Member(_)
+            | crate::election::Election::Gcks(_) => return self.seek(),
+        };
+        let instance = self
+            .node
+            .membership
+            .as_ref()
+            .and_then(|membership| membership.handoff);
+        let proved = self
+            .peers
+            .get(heir)
+            .filter(|peer| peer.serves() && peer.is_heard(self.now));
+        let target = proved.map(|peer| (peer.address, peer.identity.clone(), None));
+        // The successor that the GCKS named may be known by hints alone (section 5.5): GSA_AUTH has to show it.
+        let named = || {
+            let instance = instance?;
+            let stranger = self
+                .strangers
+                .rows()
+                .find(|stranger| stranger.instance == instance)?;
+            Some((stranger.address, stranger.identity.clone(), Some(instance)))
+        };
+        // Failing that, by REDIRECT from the old GCKS.
+        let redirected = || {
+            let old = self.followed()?;
+            Some((old.address, old.identity.clone(), instance))
+        };
+        let Some((to, identity, instance)) = target.or_else(named).or_else(redirected) else {
+            let survey = self.survey();
+            return self.step(Input::JoinFailed(survey));
+        };
+        if !self.is_attempting(to) && !self.start_attempt(Purpose::Heir, to, identity, instance) {
+            self.set_timer(Timer::Join, Duration::from_millis(250));
+        }
+    }
+
+    /// Tries the candidates that claim the office: best first, but every second try takes a random one, so that
+    /// honest nodes are reached among thousands of forged ones (section 5.4). A GCKS tries greater offices only.
+    pub(crate) fn seek(&mut self) {
+        let rival = self.node.election.role() == Role::Gcks;
+        if !(self.node.election.is_seeking() || (rival && self.may_probe_rivals())) {
+            return;
+        }
+        let purpose = if rival { Purpose::Rival } else { Purpose::Seek };
+        while let Some((to, identity)) = self.pick_candidate(rival) {
+            self.node.join_tries = self.node.join_tries.wrapping_add(1);
+            if !self.start_attempt(purpose, to, identity, None) {
+                break;
+            }
+        }
+        if let Some(end) = self.node.penalties.next_end(self.now) {
+            self.node.timers.set_earlier(Timer::Join, end);
+        }
+        if self.attempts() == 0 && !rival {
+            let survey = self.survey();
+            self.step(Input::JoinFailed(survey));
+        }
+    }
+
+    fn pick_candidate(&mut self, rival: bool) -> Option<(core::net::SocketAddr, Identity)> {
+        let count = self.claimants(rival).count();
+        let nth = if self.node.join_tries.is_multiple_of(2) {
+            None
+        } else {
+            Some(self.random_below(count))
+        };
+        let chosen = match nth {
+            Some(nth) => self.claimants(rival).nth(nth),
+            None => self.claimants(rival).max_by_key(|(_, identity, claim)| {
+                (
+                    claim.members > 0,
+                    claim.priority,
+                    claim.router_id,
+                    (*identity).clone(),
+                )
+            }),
+        };
+        chosen.map(|(address, identity, _)| (address, identity.clone()))
+    }
+
+    /// Those that claim the office, may serve, and are neither penalised nor being tried.
+    fn claimants(
+        &self,
+        rival: bool,
+    ) -> impl Iterator<Item = (core::net::SocketAddr, &Identity, ElectionState)> {
+        let peers = self
+            .peers
+            .rows()
+            .filter(|peer| peer.is_heard(self.now) && peer.under.is_some());
+        let peers = peers.filter_map(|peer| peer.claim.map(|claim| (peer.address, &peer.identity, claim)));
+        let strangers = self
+            .strangers
+            .rows()
+            .filter(|stranger| stranger.is_heard(self.now));
+        let strangers = strangers.map(|stranger| (stranger.address, &stranger.identity, stranger.claim));
+        peers
+            .chain(strangers)
+            .filter(|(_, _, claim)| {
+                claim.state == NodeState::Gcks && !claim.flags.has(ElectionFlags::LEAVING)
+            })
+            .filter(|(_, identity, _)| {
+                self.creds.grant(identity).may_serve
+                    && !self.is_evicted(identity)
+                    && *identity != self.own_identity()
+            })
+            .filter(|(address, identity, _)| {
+                !self.is_attempting(*address)
+                    && !self.node.penalties.bars(&(*address, digest(identity)), self.now)
+            })
+            .filter(move |(_, identity, claim)| !rival || self.is_greater(identity, claim))
+    }
+
+    /// An announcement that proved itself by a Rekey SA in common.
+    pub(crate) fn heard_peer(&mut self, row: Handle, heard: &Heard) {
+        match self.node.election.role() {
+            Role::Left => {}
+            Role::Gcks => self.office_heard(row, heard),
+            Role::Initial | Role::Member => self.member_heard(row, heard),
+        }
+    }
+
+    fn member_heard(&mut self, row: Handle, heard: &Heard) {
+        let leaving = heard.claim.flags.has(ElectionFlags::LEAVING);
+        let serves = heard.claim.state == NodeState::Gcks && !leaving;
+        let followed = self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|membership| membership.gcks == row && membership.instance == heard.instance);
+        if followed {
+            return self.heard_gcks(heard, serves);
+        }
+        let may_serve = self
+            .peers
+            .get(row)
+            .is_some_and(|peer| self.creds.grant(&peer.identity).may_serve);
+        if !serves || !may_serve {
+            return;
+        }
+        if self.node.election.role() == Role::Initial {
+            self.step(Input::Hint);
+        } else if self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|own| own.handoff == Some(heard.instance))
+        {
+            self.step(Input::Successor(who(row)));
+        } else {
+            self.step(Input::Heir(who(row)));
+        }
+    }
+
+    /// The followed GCKS, in its instance.
+    fn heard_gcks(&mut self, heard: &Heard, serves: bool) {
+        let now = self.now;
+        let hello = self.hello();
+        let applied = self.node.sas.current.as_ref().map(|sa| (sa.spi, sa.applied));
+        let own_instance = self.node.instance;
+        let current = self.node.sas.current_spi();
+        let Some(membership) = self.node.membership.as_mut() else {
+            return;
+        };
+        if serves {
+            membership.heard = now;
+        }
+        membership.handoff = heard.handoff;
+        // Missed updates are asked for; the GCKS also sends them again to who lags (section 7).
+        let behind = match (applied, heard.claim.rekey_sa) {
+            (Some((spi, applied)), Some(theirs)) => spi == theirs && heard.claim.generation > applied,
+            _ => false,
+        };
+        membership.behind = if behind {
+            membership.behind.or(Some(now))
+        } else {
+            None
+        };
+        if membership
+            .behind
+            .is_some_and(|since| now.since(since) >= hello.times(2))
+        {
+            membership.pull = true;
+            membership.behind = Some(now);
+        }
+        match heard.handoff {
+            // Section 5.5: of the followed GCKS's identity, instance and SPI.
+            Some(instance) if instance == own_instance => {
+                if heard.under == current {
+                    let survey = self.survey();
+                    self.step(Input::HandoffToMe(survey));
+                }
+            }
+            Some(instance) => self.look_for_successor(instance),
+            None if serves => self.step(Input::Heard),
+            None => {
+                let survey = self.survey();
+                self.step(Input::Silent(survey));
+            }
+        }
+    }
+
+    fn look_for_successor(&mut self, instance: [u8; 8]) {
+        let serves =
+            |peer: &Peer| peer.serves() && peer.instance.is_some_and(|known| known.instance == instance);
+        let proved = self
+            .peers
+            .iter()
+            .find(|(_, peer)| serves(peer) && peer.is_heard(self.now));
+        let proved = proved.map(|(row, _)| row);
+        let hinted = self
+            .strangers
+            .rows()
+            .any(|stranger| stranger.instance == instance && stranger.claim.state == NodeState::Gcks);
+        // A successor known by hints alone has no row yet: the row of the old GCKS stands for "whom it named".
+        let stand_in = self
+            .node
+            .membership
+            .as_ref()
+            .map(|membership| membership.gcks)
+            .filter(|_| hinted);
+        if let Some(row) = proved.or(stand_in) {
+            self.step(Input::Successor(who(row)));
+        }
+    }
+
+    /// This node is registered with `gcks`; with the state, or waiting for it.
+    pub(crate) fn registered(
+        &mut self,
+        gcks: Handle,
+        instance: [u8; 8],
+        purpose: Purpose,
+        state: Option<CheckedState>,
+    ) {
+        if purpose == Purpose::Rival || self.node.office.is_some() {
+            return self.rival_registered(gcks, instance, state);
+        }
+        if let Some(old) = self.node.membership.take().filter(|old| old.gcks != gcks) {
+            self.sealed.retain(|sealed| sealed.peer != old.gcks);
+            if let Some(old) = self.peers.get_mut(old.gcks) {
+                old.sa = None;
+                old.joined = false;
+            }
+        }
+        match state.filter(|state| state.rekey_sa.is_some()) {
+            Some(state) => {
+                self.node.membership = Some(Membership::new(gcks, instance, self.now));
+                self.apply_whole(gcks, state);
+                self.step(Input::Keyed(who(gcks)));
+            }
+            None => {
+                self.step(Input::Registered(who(gcks)));
+                self.node.membership = Some(Membership::new(gcks, instance, self.now));
+                let hello = self.hello();
+                self.set_timer(Timer::Pull, hello);
+            }
+        }
+    }
+
+    /// Applies a whole state from the GCKS that this node is registered with.
+    pub(crate) fn apply_whole(&mut self, gcks: Handle, mut state: CheckedState) {
+        let Some(new) = state.rekey_sa.take() else { return };
+        let (spi, generation) = (new.spi, new.generation);
+        self.take_rekey_sa(new);
+        if let Some(peer) = self.peers.get_mut(gcks) {
+            peer.joined = true;
+        }
+        self.apply_keys(&state, Some(spi), true);
+        let applied = self.node.sas.current.as_ref().map_or(generation, |sa| sa.applied);
+        self.node.installs.applied(spi, applied);
+        self.schedule_acknowledgement();
+    }
+
+    /// Makes `new` the current Rekey SA, if it is not already.
+    pub(crate) fn take_rekey_sa(&mut self, new: NewRekeySa) {
+        let now = self.now;
+        if let Some(current) = self.node.sas.current.as_mut().filter(|sa| sa.spi == new.spi) {
+            current.applied = current.applied.max(new.generation);
+            return;
+        }
+        let Some(keys) = new.keys else { return };
+        // An update leaves out the term's key: it holds for every Rekey SA of the term (section 6).
+        let auth_key = new
+            .auth_key
+            .or(self.node.sas.current.as_ref().and_then(|sa| sa.auth_key));
+        self.node
+            .sas
+            .replace(RekeySa::new(new.spi, keys, auth_key, new.generation), now);
+        // What N(INSTANCE) said holds until this node's own Rekey SA changes (section 4), but for the GCKS, which has
+        // just proved itself.
+        let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
+        for (row, peer) in self.peers.iter_mut() {
+            if let Some(known) = peer.instance.as_mut().filter(|_| Some(row) != gcks) {
+                known.proved = false;
+            }
+        }
+    }
+
+    /// A state that the GCKS pushed or that was pulled.
+    pub(crate) fn take_state(
+        &mut self,
+        from: Handle,
+        evicted: &super::EvictedList,
+        state: Option<CheckedState>,
+    ) {
+        let now = self.now;
+        self.note_evicted(evicted);
+        if let Some(membership) = self
+            .node
+            .membership
+            .as_mut()
+            .filter(|membership| membership.gcks == from)
+        {
+            membership.heard = now;
+            membership.answered = now;
+        }
+        if self.node.office.is_some() {
+            return self.merge_state(from, state);
+        }
+        if let Some(state) = state.filter(|state| state.rekey_sa.is_some()) {
+            self.apply_whole(from, state);
+            if self.node.election.role() == Role::Initial {
+                self.step(Input::Keyed(who(from)));
+            }
+        }
+    }
+
+    /// What time does to a membership.
+    pub(crate) fn run_membership(&mut self) {
+        let (now, hold) = (self.now, self.hold());
+        if self
+            .node
+            .legacy
+            .as_ref()
+            .is_some_and(|legacy| legacy.until <= now)
+        {
+            self.node.legacy = None;
+        }
+        let Some(membership) = self.node.membership.as_ref() else {
+            return;
+        };
+        match self.node.election.role() {
+            Role::Left => {}
+            Role::Gcks => {
+                if now >= membership.answered.after(hold) {
+                    self.merge_lost();
+                }
+            }
+            // Section 7: who waits is Initial again if its requests are unanswered for hold.
+            Role::Initial => {
+                if now >= membership.answered.after(hold) {
+                    let survey = self.survey();
+                    self.step(Input::WaitingLost(survey));
+                }
+            }
+            Role::Member => {
+                if self.silence().is_some_and(|at| at <= now) {
+                    let survey = self.survey();
+                    self.step(Input::Silent(survey));
+                }
+            }
+        }
+    }
+
+    /// When the followed GCKS counts as silent, while this node still follows it.
+    fn silence(&self) -> Option<Instant> {
+        let following = matches!(
+            self.node.election,
+            crate::election::Election::Member(Member::Following(_))
+        );
+        let membership = self.node.membership.as_ref().filter(|_| following)?;
+        let hold = self
+            .followed()
+            .and_then(|peer| peer.claim)
+            .map_or(self.hold(), |claim| peer::hold(&claim));
+        Some(membership.heard.after(hold))
+    }
+
+    /// When the next thing about the membership is due.
+    pub(crate) fn next_membership_deadline(&self) -> Option<Instant> {
+        let legacy = self.node.legacy.as_ref().map(|legacy| legacy.until);
+        let Some(membership) = self.node.membership.as_ref() else {
+            return legacy;
+        };
+        let own = match self.node.election.role() {
+            Role::Left => None,
+            Role::Gcks | Role::Initial => Some(membership.answered.after(self.hold())),
+            Role::Member => {
+                let probe = self.probe_from().filter(|at| *at > self.now);
+                probe.or(self.silence())
+            }
+        };
+        own.into_iter().chain(legacy).min()
+    }
+
+    /// From when on the eight best members ask a silent GCKS whether it lives: the last hello interval of hold
+    /// (section 5.3).
+    fn probe_from(&self) -> Option<Instant> {
+        let silence = self.silence()?;
+        Some(silence.before(self.hello()))
+    }
+
+    /// What this node wants to ask its GCKS now.
+    pub(crate) fn owed_to_gcks(&self) -> Option<(Handle, Request)> {
+        let membership = self.node.membership.as_ref()?;
+        let probing = self.probe_from().is_some_and(|at| at <= self.now)
+            && self.survey().better < crate::election::MAX_BETTER;
+        let request = if probing {
+            Request::Probe
+        } else if membership.pull {
+            Request::Pull
+        } else if self.node.election.role() == Role::Member && !self.node.wanted.is_empty() {
+            Request::Rekey
+        } else {
+            return None;
+        };
+        Some((membership.gcks, request))
+    }
+
+    /// A request to the GCKS was not answered although it is heard: its end of the IKE SA is gone. Registers anew.
+    pub(crate) fn renew_registration(&mut self) {
+        let Some(gcks) = self.followed() else { return };
+        let (to, identity) = (gcks.address, gcks.identity.clone());
+        if self.node.election.role() == Role::Member && !self.is_attempting(to) {
+            let _ = self.start_attempt(Purpose::Heir, to, identity, None);
+        }
+    }
+}

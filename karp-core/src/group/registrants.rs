@@ -1,0 +1,506 @@
+//! The registrants of an office: who may be given the state, who counts as live, and their requests (PROTOCOL.md
+//! section 7).
+
+use super::{Office, merge::MergeAsGreater, rollover::Input, state::Purpose};
+use crate::{
+    announcement::Heard,
+    command::RekeyReason,
+    error::DropReason,
+    exchange::wire_fault,
+    io::Alarm,
+    node::Core,
+    peer::{OwedReply, Peer, Registrant, ReplyKind, Shows},
+    storage::Handle,
+    time::{Duration, Instant},
+    wire::{
+        ElectionState, ExchangeType, KeyState, NodeState, Payloads, message::Contents, notify::KeysInUse,
+    },
+};
+
+/// A repeated request is answered at most once in this time (section 4).
+const REPEAT_PAUSE: Duration = Duration::from_millis(100);
+
+impl Core<'_> {
+    /// `row` has proved itself and asks to be a member.
+    pub(crate) fn registration(
+        &mut self,
+        row: Handle,
+        instance: [u8; 8],
+        state: ElectionState,
+        keys: &KeysInUse,
+    ) {
+        let shows = self.judge_keys(keys);
+        let now = self.now;
+        let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
+        let merging = (state.state == NodeState::Gcks).then_some(last_made);
+        if let Some(peer) = self.peers.get_mut(row) {
+            // Whatever was sent under this office's Rekey SA counts as given to the earlier instance, received or not.
+            if peer.holder.is_some_and(|holder| holder != instance) {
+                peer.earlier = last_made;
+                peer.holder = None;
+            }
+            peer.registrant = Some(Registrant {
+                given: false,
+                live: false,
+                acked: None,
+                has_next_sa: false,
+                silent: false,
+                merging,
+                asked: now,
+                shows,
+            });
+        }
+        if merging.is_some() {
+            self.merge_begins();
+        }
+        self.want_for(row);
+    }
+
+    /// A rollover starts for those that wait; one serves all (section 7).
+    fn want_for(&mut self, row: Handle) {
+        self.node.stirred = true;
+        let waits = self.gift(row).is_none_or(|gift| gift != Purpose::Whole);
+        let settled = self
+            .node
+            .office
+            .as_ref()
+            .is_some_and(|office| office.rollover.is_settled());
+        // While a rollover runs its own end serves: a new one is wanted only if the keys in force cannot be given.
+        if waits && settled && self.pending_keys().next().is_none() {
+            self.roll(Input::Want(RekeyReason::NewSession));
+        }
+    }
+
+    /// What KEYS_IN_USE shows, judged against the keys here. Ids of other keys are not given to new ones (section 6).
+    fn judge_keys(&mut self, shown: &KeysInUse) -> Shows {
+        let mut shows = Shows::default();
+        let span = self.node.config.settings().key_lifetime;
+        for entry in &shown.0 {
+            let known = self.keys.rows().find(|key| key.lives() && key.id == entry.id);
+            match known {
+                Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
+                    shows.active |= key.was_active;
+                    shows.current |= key.state == KeyState::Active;
+                    if key.state == KeyState::Pending {
+                        shows.pending = Some(key.made);
+                    }
+                }
+                Some(_) => shows.conflict = true,
+                None => {
+                    let rests = self
+                        .node
+                        .resting_ids
+                        .iter()
+                        .any(|(id, until)| *id == entry.id && *until > self.now);
+                    if !rests {
+                        self.rest_id(entry.id, span);
+                    }
+                }
+            }
+        }
+        shows
+    }
+
+    /// What a registrant may be given now, see [`Purpose`]; `None` if nothing (section 7, *who is given the state*).
+    pub(crate) fn gift(&self, row: Handle) -> Option<Purpose> {
+        let office = self.node.office.as_ref()?;
+        let peer = self.peers.get(row)?;
+        let registrant = peer.registrant?;
+        if let Some(after) = registrant.merging {
+            // An office without an Active key (its migration waits) has nothing but its Pending one to be shown.
+            let continuing = registrant.shows.current || self.shows_only_key(registrant.shows);
+            return Some(if continuing {
+                Purpose::Whole
+            } else {
+                Purpose::Merge { after }
+            });
+        }
+        // Continuing: it has not rebooted since that key was made.
+        if registrant.shows.active || (office.merging.is_none() && self.shows_only_key(registrant.shows)) {
+            return Some(Purpose::Whole);
+        }
+        let settled = office.rollover.is_settled();
+        if office.merging.is_some() || !settled || registrant.shows.conflict {
+            return None;
+        }
+        let same = peer
+            .instance
+            .is_some_and(|known| peer.holder == Some(known.instance));
+        if same || self.node.config.settings().reboot_exempt {
+            return Some(Purpose::Whole);
+        }
+        let known = peer.earlier.max(office.floor);
+        let mut keys = self
+            .keys
+            .rows()
+            .filter(|key| key.lives() && key.state != KeyState::Retiring)
+            .peekable();
+        let any = keys.peek().is_some();
+        (any && keys.all(|key| key.made > known)).then_some(Purpose::Whole)
+    }
+
+    /// Whether `shows` has the Pending key while no key is Active: then nothing else is given with it, and who shows it
+    /// has not rebooted since it was made.
+    fn shows_only_key(&self, shows: Shows) -> bool {
+        !self.has_active() && self.shows_pending(shows)
+    }
+
+    /// Whether `shows` has the key that is Pending now.
+    pub(crate) fn shows_pending(&self, shows: Shows) -> bool {
+        let pending = self
+            .keys
+            .rows()
+            .find(|key| key.lives() && key.state == KeyState::Pending);
+        pending.is_some_and(|key| shows.pending == Some(key.made))
+    }
+
+    /// Whether this node has an Active key.
+    pub(crate) fn has_active(&self) -> bool {
+        self.keys
+            .rows()
+            .any(|key| key.lives() && key.state == KeyState::Active)
+    }
+
+    /// The answer to a registration was sealed; `given`: with the whole state.
+    pub(crate) fn state_sent(&mut self, row: Handle, given: bool) {
+        let whole = given && self.gift(row) == Some(Purpose::Whole);
+        let now = self.now;
+        let Some(peer) = self.peers.get_mut(row) else {
+            return;
+        };
+        let instance = peer.instance.map(|known| known.instance);
+        let Some(registrant) = peer.registrant.as_mut() else {
+            return;
+        };
+        if !whole {
+            return;
+        }
+        if !registrant.given {
+            registrant.given = true;
+            // Live from the response on, and no longer if it is not heard within hold.
+            registrant.live = true;
+            registrant.silent = false;
+            registrant.acked = None;
+            registrant.has_next_sa = false;
+            peer.heard = Some(now);
+        }
+        registrant.merging = None;
+        peer.holder = instance;
+        peer.joined = true;
+        self.node.stirred = true;
+        self.node.alarms.set(Alarm::GroupFull, false);
+        let hello = self.hello();
+        let wait = self.jittered(hello);
+        self.node
+            .timers
+            .set_earlier(crate::io::Timer::Update, now.after(wait));
+    }
+
+    /// A sealed message of an IKE SA that this node has with somebody: a request or a response.
+    pub(crate) fn handle_sealed(
+        &mut self,
+        from: core::net::SocketAddr,
+        octets: &mut [u8],
+    ) -> Result<(), DropReason> {
+        let header = crate::wire::Header::parse(octets).map_err(wire_fault)?;
+        let row = self
+            .peers
+            .find(|peer| {
+                peer.sa
+                    .as_ref()
+                    .is_some_and(|sa| sa.spi_i == header.spi_i && sa.spi_r == header.spi_r)
+            })
+            .ok_or(DropReason::UnknownSpi)?;
+        let peer = self.peers.get(row).ok_or(DropReason::UnknownSpi)?;
+        let sa = peer.sa.as_ref().ok_or(DropReason::UnknownSpi)?;
+        if peer.address != from {
+            return Err(DropReason::UnknownSpi);
+        }
+        // The I flag says which end sent it: a reflected message of our own has ours.
+        if header.flags.is_initiator() == sa.initiator {
+            return Err(DropReason::Own);
+        }
+        if header.flags.is_response() {
+            let opened = sa.open(octets)?;
+            let payloads = opened.payloads()?;
+            return self.handle_response(row, header.message_id, payloads);
+        }
+        let expected = sa.expected;
+        let opened = sa.open(octets)?;
+        // The last request again: its answer was lost. It is answered from the present state under a fresh IV, at most
+        // once in 100 ms (section 4).
+        if header.message_id.checked_add(1) == Some(expected) {
+            let soon = sa.answered.is_some_and(|at| self.now.since(at) < REPEAT_PAUSE);
+            let kind = reply_kind(header.exchange).ok_or(DropReason::UnknownExchange)?;
+            if soon {
+                return Err(DropReason::RepeatedTooSoon);
+            }
+            return self.owe_reply(row, header.message_id, kind);
+        }
+        // Requests only move forward. A gap is one that was given up here unanswered.
+        if header.message_id < expected || header.message_id == u32::MAX {
+            return Err(DropReason::OutOfWindow);
+        }
+        let payloads = opened.payloads()?;
+        self.handle_request(row, header.exchange, header.message_id, payloads)
+    }
+
+    fn handle_request(
+        &mut self,
+        row: Handle,
+        exchange: ExchangeType,
+        message_id: u32,
+        payloads: Payloads<'_>,
+    ) -> Result<(), DropReason> {
+        let contents = Contents::collect(payloads).map_err(wire_fault)?;
+        let kind = reply_kind(exchange).ok_or(DropReason::UnknownExchange)?;
+        let pushed = match kind {
+            ReplyKind::InbandRekey => {
+                let sa = self
+                    .peers
+                    .get(row)
+                    .and_then(|peer| peer.sa.as_ref())
+                    .ok_or(DropReason::UnknownSpi)?;
+                match (contents.gsa, contents.kd) {
+                    (Some(gsa), Some(kd)) => Some(self.check_unicast_state(gsa, kd, sa)),
+                    _ => return Err(DropReason::Malformed),
+                }
+            }
+            ReplyKind::Registration | ReplyKind::Informational => None,
+        };
+        // From here on it is taken: the IKE SA's Message IDs decide before generations do (section 7).
+        let (spi_i, spi_r) = {
+            let sa = self
+                .peers
+                .get_mut(row)
+                .and_then(|peer| peer.sa.as_mut())
+                .ok_or(DropReason::UnknownSpi)?;
+            sa.expected = message_id.saturating_add(1);
+            (sa.spi_i, sa.spi_r)
+        };
+        self.release_half_open(spi_i, spi_r);
+        self.owe_reply(row, message_id, kind)?;
+        match kind {
+            ReplyKind::InbandRekey => match pushed {
+                Some(Ok(state)) => {
+                    let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
+                    self.take_state(row, &evicted, Some(state));
+                    Ok(())
+                }
+                Some(Err(reason)) => Err(reason),
+                None => Err(DropReason::Malformed),
+            },
+            ReplyKind::Registration => {
+                if contents.group != Some(self.node.config.settings().group.as_bytes()) {
+                    return Err(DropReason::OtherGroup);
+                }
+                self.pull_request(row, &contents.keys_in_use.unwrap_or_default())
+            }
+            ReplyKind::Informational => {
+                if contents.deletes_ike_sa {
+                    self.peer_left(row);
+                } else if let Some(request) = contents.rekey_request
+                    && self.node.office.is_some()
+                {
+                    let reason = RekeyReason::from_code(request.reason.0).unwrap_or(RekeyReason::Operator);
+                    self.roll(Input::Want(reason));
+                }
+                Ok(())
+            }
+        }
+    }
+
+    fn owe_reply(&mut self, row: Handle, message_id: u32, kind: ReplyKind) -> Result<(), DropReason> {
+        let now = self.now;
+        let peer = self.peers.get_mut(row).ok_or(DropReason::UnknownSpi)?;
+        peer.reply = Some(OwedReply {
+            message_id,
+            kind,
+            at: now,
+        });
+        Ok(())
+    }
+
+    fn pull_request(&mut self, row: Handle, keys: &KeysInUse) -> Result<(), DropReason> {
+        let shows = self.judge_keys(keys);
+        let now = self.now;
+        let hold = self.hold();
+        let peer = self.peers.get_mut(row).ok_or(DropReason::UnknownSpi)?;
+        let Some(registrant) = peer.registrant.as_mut() else {
+            return Err(DropReason::Unexpected);
+        };
+        registrant.shows = shows;
+        registrant.asked = now;
+        let merging = registrant.merging;
+        if let Some(merge) = self
+            .node
+            .office
+            .as_mut()
+            .and_then(|office| office.merge.as_mut())
+            .filter(|_| merging.is_some())
+        {
+            merge.until = now.after(hold.times(2));
+        }
+        self.want_for(row);
+        Ok(())
+    }
+
+    /// An authenticated announcement, heard by the office.
+    pub(crate) fn office_heard(&mut self, row: Handle, heard: &Heard) {
+        if heard.claim.state == NodeState::Gcks {
+            return self.office_claimed(row, heard);
+        }
+        let Some(office) = self.node.office.as_ref() else {
+            return;
+        };
+        let (own, next) = (office.spi, office.next.as_ref().map(|next| next.spi));
+        let leaving = self.peers.get(row).is_some_and(Peer::is_leaving);
+        if leaving {
+            return self.peer_left(row);
+        }
+        let Some(peer) = self.peers.get_mut(row) else {
+            return;
+        };
+        let under_own = heard.under == Some(own) || heard.under == next;
+        let Some(registrant) = peer.registrant.as_mut().filter(|row| row.given) else {
+            return;
+        };
+        if under_own {
+            // Heard again, it is live again.
+            registrant.live = true;
+            registrant.silent = false;
+            peer.joined = true;
+        }
+        // The announced generation is the acknowledgement, and nothing else is.
+        if heard.claim.rekey_sa == Some(own) {
+            registrant.acked = registrant.acked.max(Some(heard.claim.generation));
+        } else if next.is_some() && heard.claim.rekey_sa == next {
+            registrant.has_next_sa = true;
+            registrant.acked = Some(u32::MAX);
+        }
+    }
+
+    /// A member leaves the live set by LEAVING, by eviction, or when silence and a push that timed out agree.
+    pub(crate) fn peer_left(&mut self, row: Handle) {
+        self.sealed.retain(|sealed| sealed.peer != row);
+        let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
+        if let Some(peer) = self.peers.get_mut(row) {
+            if peer.holder.take().is_some() {
+                peer.earlier = last_made;
+            }
+            peer.registrant = None;
+            peer.sa = None;
+            peer.push = false;
+            peer.reply = None;
+            peer.joined = false;
+        }
+        self.node.stirred = true;
+    }
+
+    /// A push to `row` was not answered in all its time.
+    pub(crate) fn push_failed(&mut self, row: Handle) {
+        if let Some(peer) = self.peers.get_mut(row)
+            && let Some(registrant) = peer.registrant.as_mut().filter(|row| row.silent)
+        {
+            registrant.live = false;
+            peer.joined = false;
+            self.node.stirred = true;
+        }
+    }
+
+    /// What time does to registrants: who is silent for hold is sent the state; who waits and does not ask is gone.
+    pub(crate) fn run_registrants(&mut self) {
+        let now = self.now;
+        let patience = self.hold().times(4);
+        let mut stirred = false;
+        for peer in self.peers.rows_mut() {
+            let silent = !peer.is_heard(now);
+            let Some(registrant) = peer.registrant.as_mut() else {
+                continue;
+            };
+            if registrant.given {
+                if registrant.live && silent && !registrant.silent {
+                    registrant.silent = true;
+                    peer.push = true;
+                    stirred = true;
+                    if peer.sa.is_none() {
+                        registrant.live = false;
+                        peer.joined = false;
+                    }
+                }
+            } else if now >= registrant.asked.after(patience) {
+                peer.registrant = None;
+                peer.sa = None;
+                stirred = true;
+            }
+        }
+        self.node.stirred |= stirred;
+    }
+
+    /// When the next registrant falls silent.
+    pub(crate) fn next_registrant_deadline(&self) -> Option<Instant> {
+        let patience = self.hold().times(4);
+        let at = |peer: &Peer| {
+            let registrant = peer.registrant?;
+            if !registrant.given {
+                return Some(registrant.asked.after(patience));
+            }
+            if !registrant.live || registrant.silent {
+                return None;
+            }
+            Some(peer.heard?.after(peer.hold()?))
+        };
+        self.peers.rows().filter_map(at).min()
+    }
+
+    /// Section 7, *an heir*: whom it hears under a Rekey SA that it inherited and who has not registered yet.
+    pub(crate) fn counts_for_heir(&self, office: &Office, peer: &Peer) -> bool {
+        self.heir_deadline(office, peer)
+            .is_some_and(|until| self.now < until)
+    }
+
+    fn heir_deadline(&self, office: &Office, peer: &Peer) -> Option<Instant> {
+        let under = peer.under.filter(|spi| *spi != office.spi)?;
+        let serves_or_goes = peer.serves() || peer.is_leaving() || !peer.is_keyed();
+        if !office.heir || peer.registrant.is_some() || serves_or_goes || self.is_evicted(&peer.identity) {
+            return None;
+        }
+        if !self.creds.grant(&peer.identity).may_join {
+            return None;
+        }
+        let patience = peer.hold()?.times(2);
+        let silent = peer.heard?.max(office.took).after(patience);
+        // Who announces another office's Rekey SA is waited for until 2 x hold after that was first heard.
+        let other = self.node.sas.find(&under).and_then(|sa| sa.other_office);
+        Some(other.map_or(silent, |at| at.after(self.hold().times(2)).min(silent)))
+    }
+
+    pub(crate) fn next_heir_deadline(&self, office: &Office) -> Option<Instant> {
+        let deadlines = self
+            .peers
+            .rows()
+            .filter_map(|peer| self.heir_deadline(office, peer));
+        deadlines.filter(|at| *at > self.now).min()
+    }
+
+    /// The registrants begin to count from here: a merge begins when another office registers.
+    fn merge_begins(&mut self) {
+        let now = self.now;
+        let hold = self.hold();
+        if let Some(office) = self.node.office.as_mut() {
+            office.merge = Some(MergeAsGreater {
+                until: now.after(hold.times(2)),
+            });
+        }
+    }
+}
+
+/// What answers a request of this exchange; `None` if there is no such request.
+fn reply_kind(exchange: ExchangeType) -> Option<ReplyKind> {
+    Some(match exchange {
+        ExchangeType::GSA_REGISTRATION => ReplyKind::Registration,
+        ExchangeType::GSA_INBAND_REKEY => ReplyKind::InbandRekey,
+        ExchangeType::INFORMATIONAL => ReplyKind::Informational,
+        _ => return None,
+    })
+}
