@@ -355,7 +355,8 @@ impl Core<'_> {
     /// "An inherited one counts only until an office is heard under it" (section 7, *an heir*).
     fn note_other_office(&mut self, heard: &Heard) {
         let now = self.now;
-        let own = self.node.office.as_ref().map(|office| office.spi);
+        // The office of the current Rekey SA is this node's own, or the one that it follows: no other.
+        let own = self.node.sas.current_spi();
         if heard.claim.state != NodeState::Gcks {
             return;
         }

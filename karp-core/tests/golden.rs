@@ -102,7 +102,7 @@ fn tell(event: &Event) -> String {
         Event::RoleChanged { role } => format!("is {role:?} now"),
         Event::GcksChanged { gcks: Some(gcks) } => format!("follows {gcks}"),
         Event::GcksChanged { gcks: None } => "follows nobody".into(),
-        Event::StateApplied { generation } => format!("holds the keys of generation {generation}"),
+        Event::StateApplied { generation } => format!("its key table changed (state {generation})"),
         Event::KeyInstalled { id } => format!("accepts with key {id}"),
         Event::KeyActivated { id } => format!("sends with key {id}"),
         Event::KeyRetired { id } => format!("sends with key {id} no more"),
@@ -220,6 +220,7 @@ fn initial_exchange() {
     let mut lan = Lan::of(1, 2);
     lan.start(1);
     lan.settle(6_000);
+    lan.run(100);
     let recorder = Recorder::on(&mut lan);
     let since = lan.now;
     lan.start(0);
