@@ -23,6 +23,8 @@ pub struct Told {
     pub role: Role,
     pub gcks: Option<Identity>,
     pub keys: BTreeMap<u16, State>,
+    /// Those of them that were Active.
+    was_active: BTreeSet<u16>,
     pub alarms: BTreeSet<Alarm>,
     pub generation: Option<u32>,
     /// The rows as they were when they were last checked.
@@ -264,6 +266,7 @@ impl Told {
             Event::GcksChanged { gcks } => self.gcks.clone_from(gcks),
             Event::StateApplied { generation } => self.generation = Some(*generation),
             Event::KeyInstalled { id } => {
+                self.was_active.remove(id);
                 let known = self.keys.insert(*id, State::Pending).is_some();
                 must(!known, || format!("key {id} is told installed twice"))?;
             }
@@ -290,10 +293,17 @@ impl Told {
         Ok(())
     }
 
+    /// A key's state only moves forward; one that was never sent with can be revived by a new office (section 7).
     fn moves(&mut self, id: u16, state: State) -> Result<(), String> {
+        let revived = state == State::Active && !self.was_active.contains(&id);
+        if state == State::Active {
+            self.was_active.insert(id);
+        }
         match self.keys.insert(id, state) {
             None => Err(format!("key {id} is told {state:?}, and was never installed")),
-            Some(before) if before >= state => Err(format!("key {id} goes from {before:?} to {state:?}")),
+            Some(before) if before >= state && !revived => {
+                Err(format!("key {id} goes from {before:?} to {state:?}"))
+            }
             Some(_) => Ok(()),
         }
     }
