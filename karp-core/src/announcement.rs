@@ -39,6 +39,9 @@ pub(crate) struct Heard {
     pub(crate) under: Option<[u8; 16]>,
     /// The row of its sender, if there is one.
     row: Option<Handle>,
+    /// It says it serves under a Rekey SA that this node does not have, and no key here can check that: an heir's
+    /// claim, even if the followed GCKS's own name and instance stand on it.
+    pub(crate) claims_anew: bool,
 }
 
 impl Core<'_> {
@@ -202,7 +205,7 @@ impl Core<'_> {
             }
         }
         let row = self.peers.find(|peer| peer.identity == identity);
-        let heard = Heard {
+        let mut heard = Heard {
             identity,
             instance: message.instance,
             sequence: message.sequence,
@@ -210,13 +213,14 @@ impl Core<'_> {
             handoff: message.handoff.map(|handoff| handoff.0),
             under,
             row,
+            claims_anew: false,
         };
         if under.is_some() {
             if self.is_evicted(&heard.identity) {
                 return Err(DropReason::Evicted);
             }
             self.check_instance(&heard)?;
-            self.check_signature(&heard, &message, &[&ip, &port], octets)?;
+            heard.claims_anew = self.check_signature(&heard, &message, &[&ip, &port], octets)?;
         }
         Ok(heard)
     }
@@ -240,35 +244,43 @@ impl Core<'_> {
     }
 
     /// A GCKS signs (section 5.1). The AUTH_KEY is that of the Rekey SA that its ELECTION_STATE names; a node that has
-    /// it not takes the message as an heir's claim. Whatever comes from the followed GCKS itself has to be signed too:
-    /// or an insider could speak of its leaving, its handing over or its end in its name.
+    /// it not takes the message as an heir's claim, and so says the answer. Whatever else comes from the followed GCKS
+    /// itself has to be signed too: or an insider could speak of its leaving, its handing over or its end in its name.
     fn check_signature(
         &self,
         heard: &Heard,
         message: &Announcement<'_>,
         address: &[&[u8]; 2],
         octets: &[u8],
-    ) -> Result<(), DropReason> {
-        let followed =
-            self.node.membership.as_ref().filter(|membership| {
-                Some(membership.gcks) == heard.row && membership.instance == heard.instance
-            });
+    ) -> Result<bool, DropReason> {
+        let followed = self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|own| Some(own.gcks) == heard.row && own.instance == heard.instance);
+        let serves = heard.claim.state == NodeState::Gcks;
         let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
-        let key = if followed.is_some() && self.node.election.gcks().is_some() {
+        let anew = serves && named.is_none();
+        let key = if followed {
             self.node.sas.current.as_ref().and_then(|sa| sa.auth_key)
-        } else if heard.claim.state == NodeState::Gcks {
+        } else if serves {
             named.and_then(|sa| sa.auth_key)
         } else {
             None
         };
-        let Some(key) = key else { return Ok(()) };
-        let signature = message.signature.ok_or(DropReason::BadSignature)?;
-        let covered = octets.get(..signature.offset).ok_or(DropReason::BadSignature)?;
+        let Some(key) = key else {
+            return Ok(anew && !followed);
+        };
         let [ip, port] = address;
-        if verify(&key, &[ip, port, covered], signature.signature) {
-            Ok(())
-        } else {
-            Err(DropReason::BadSignature)
+        let verified = message.signature.as_ref().is_some_and(|signature| {
+            let covered = octets.get(..signature.offset);
+            covered.is_some_and(|covered| verify(&key, &[ip, port, covered], signature.signature))
+        });
+        match (verified, anew) {
+            (true, _) => Ok(false),
+            // The followed GCKS may have lost its office and taken it again: another term, another key.
+            (false, true) => Ok(true),
+            (false, false) => Err(DropReason::BadSignature),
         }
     }
 
@@ -288,6 +300,17 @@ impl Core<'_> {
         let Some(peer) = self.peers.get_mut(row) else {
             return Err(DropReason::TableFull);
         };
+        peer.heard = Some(now);
+        let followed = self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|own| own.gcks == row && own.instance == heard.instance);
+        if heard.claims_anew && followed {
+            // Nobody has proved that it is the GCKS: nothing of what is known of it changes but that it is there.
+            self.heard_peer(row, &heard);
+            return Ok(());
+        }
         let proved = peer
             .instance
             .is_some_and(|known| known.proved && known.instance == heard.instance);
@@ -298,7 +321,6 @@ impl Core<'_> {
         });
         peer.address = from;
         peer.claim = Some(heard.claim);
-        peer.heard = Some(now);
         peer.under = heard.under;
         self.node.stirred = true;
         self.note_other_office(row, &heard);
@@ -359,7 +381,8 @@ impl Core<'_> {
         if followed.is_some_and(|own| own.gcks == row && own.instance == heard.instance) {
             return;
         }
-        let own = self.node.office.as_ref().map(|office| office.spi);
+        // The office of the current Rekey SA is this node's own, or the one that it follows: no other.
+        let own = self.node.sas.current_spi();
         if heard.claim.state != NodeState::Gcks {
             return;
         }

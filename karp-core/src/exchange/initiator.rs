@@ -173,13 +173,14 @@ impl Core<'_> {
         let secret = DhSecret::generate(self.rng);
         let now = self.now;
         if let Some(attempt) = self.attempt_mut(root).filter(|attempt| !attempt.renewed)
-            && let AttemptStage::Init = attempt.stage {
-                attempt.renewed = true;
-                (attempt.spi_i, attempt.nonce, attempt.secret) = (spi_i, nonce, secret);
-                attempt.sent = 0;
-                // The attempt with the cookie goes first.
-                attempt.next = Some(now.after(COOKIE_LEAD));
-            }
+            && let AttemptStage::Init = attempt.stage
+        {
+            attempt.renewed = true;
+            (attempt.spi_i, attempt.nonce, attempt.secret) = (spi_i, nonce, secret);
+            attempt.sent = 0;
+            // The attempt with the cookie goes first.
+            attempt.next = Some(now.after(COOKIE_LEAD));
+        }
         Ok(())
     }
 
@@ -412,7 +413,7 @@ impl Core<'_> {
         self.node.full = None;
         // Section 4: the first that authenticates wins and the others end.
         self.end_attempts();
-        self.note_evicted(&evicted);
+        self.hear_of_evictions(&evicted);
         self.registered(peer, instance.instance, attempt.purpose, state);
         Ok(())
     }

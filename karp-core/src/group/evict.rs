@@ -30,17 +30,20 @@ impl Core<'_> {
         }
         // An office that was on its way to the evicted router stays here.
         if let Election::Gcks(Gcks::HandingOff(to)) = self.node.election
-            && known == Some(Handle::from_number(to.0)) {
-                self.step(election::Input::HandoffFailed);
-            }
+            && known == Some(Handle::from_number(to.0))
+        {
+            self.step(election::Input::HandoffFailed);
+        }
         self.note_evicted(&EvictedList::from_iter([digest(identity)]));
         self.change_everything();
         crate::counters::bump(&mut self.node.counters.evictions);
         Ok(())
     }
 
-    /// Remembers evicted identities for a Rekey SA lifetime, eight at most, and refuses them in any role.
-    pub(crate) fn note_evicted(&mut self, list: &EvictedList) {
+    /// Remembers evicted identities for a Rekey SA lifetime, eight at most, and refuses them in any role. Says
+    /// whether there were any that were not known.
+    fn note_evicted(&mut self, list: &EvictedList) -> bool {
+        let mut news = false;
         let until = self.now.after(self.node.config.settings().rekey_sa_lifetime);
         let now = self.now;
         let own = digest(self.own_identity());
@@ -53,8 +56,7 @@ impl Core<'_> {
             if self.node.evicted.is_full() {
                 self.node.evicted.remove(0);
             }
-            // A member that hears of it: the next state is all that is left to it.
-            self.node.purge |= self.node.office.is_none();
+            news = true;
             let _ = self.node.evicted.push(EvictedUntil {
                 digest: *entry,
                 until,
@@ -69,6 +71,23 @@ impl Core<'_> {
             .collect();
         for row in out {
             self.peer_left(row);
+        }
+        news
+    }
+
+    /// EVICTED came with a state, or from a greater office.
+    pub(crate) fn hear_of_evictions(&mut self, list: &EvictedList) {
+        if !self.note_evicted(list) {
+            return;
+        }
+        if self.node.office.is_some() {
+            // This half does the same before it takes a key of the other (section 5.5, merge, step 2), or who was put
+            // out would read it under the present Rekey SA.
+            self.renew_rekey_sa();
+            self.node.sas.forget_formers();
+        } else {
+            // The next whole state is all that is left to a member.
+            self.node.purge = true;
         }
     }
 

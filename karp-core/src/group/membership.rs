@@ -283,7 +283,7 @@ impl Core<'_> {
             .membership
             .as_ref()
             .is_some_and(|membership| membership.gcks == row && membership.instance == heard.instance);
-        if followed {
+        if followed && !heard.claims_anew {
             return self.heard_gcks(heard, serves);
         }
         // One that could not be joined a moment ago must not keep this node from its turn.
@@ -431,6 +431,8 @@ impl Core<'_> {
         // Section 7, eviction: all older keys go, those of former offices too, which the one that evicts may not know
         // and so cannot omit. What it lists goes with the update that ends the eviction.
         if core::mem::take(&mut self.node.purge) {
+            // Who was put out has the former Rekey SAs: nothing under them is believed any more.
+            self.node.sas.forget_formers();
             for key in self.keys.rows_mut().filter(|key| key.lives()) {
                 key.listed_by = Some(spi);
             }
@@ -476,7 +478,7 @@ impl Core<'_> {
         state: Option<CheckedState>,
     ) {
         let now = self.now;
-        self.note_evicted(evicted);
+        self.hear_of_evictions(evicted);
         if let Some(membership) = self
             .node
             .membership

@@ -94,13 +94,9 @@ impl Core<'_> {
             .office
             .as_ref()
             .is_some_and(|office| office.merging.is_some());
-        // The successor that this office is going to: it is not to come back as a registrant.
-        let successor = match self.node.election {
-            Election::Gcks(Gcks::HandingOff(to)) => self.peers.get(Handle::from_number(to.0)),
-            Election::Left | Election::Initial { .. } | Election::Member(_) | Election::Gcks(_) => None,
-        };
-        let leaving_to = successor.is_some_and(|peer| peer.identity == *identity);
-        state.state == NodeState::Gcks && (merging || leaving_to || self.is_greater(identity, &state))
+        // Nor does one that is on its way to a successor take another in.
+        let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
+        state.state == NodeState::Gcks && (merging || handing_off || self.is_greater(identity, &state))
     }
 
     /// A greater office asked this one: it ranks lower, declines, and itself initiates.

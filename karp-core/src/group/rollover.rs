@@ -448,7 +448,9 @@ mod tests {
         }
         let effects = rollover.step(Input::ForceDue, &lag);
         assert_eq!(effects[..], [Effect::ActivateForced, Effect::Send]);
-        assert!(rollover.step(Input::ForceDue, &lag).is_empty());
+        // Who does not acknowledge the activation either is not waited for beyond that key's life.
+        assert_eq!(rollover.step(Input::ForceDue, &lag)[..], [Effect::Overdue]);
+        assert_eq!(rollover.phase(), Phase::Steady);
     }
 
     #[test]
