@@ -129,12 +129,14 @@ impl Peer {
         self.claim.as_ref().map(hold)
     }
 
+    /// When it has been silent for its hold, unless it is heard again; `None` if it never was heard.
+    pub(crate) fn silent_at(&self) -> Option<Instant> {
+        Some(self.heard?.after(self.hold()?))
+    }
+
     /// It was heard, authenticated, within its hold.
     pub(crate) fn is_heard(&self, now: Instant) -> bool {
-        match (self.heard, self.hold()) {
-            (Some(heard), Some(hold)) => now < heard.after(hold),
-            _ => false,
-        }
+        self.silent_at().is_some_and(|at| now < at)
     }
 
     /// It claims to serve.

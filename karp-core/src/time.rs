@@ -24,6 +24,9 @@ impl Instant {
     /// The host's origin of time.
     pub const ZERO: Self = Self(0);
 
+    /// Later than anything that happens.
+    pub(crate) const END: Self = Self(u64::MAX);
+
     /// An instant `ms` milliseconds after the origin.
     #[must_use]
     pub const fn from_millis(ms: u64) -> Self {

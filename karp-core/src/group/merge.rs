@@ -297,8 +297,8 @@ impl Core<'_> {
         let waiting = |row: Registrant| {
             row.merging.is_some_and(|after| office.last_made <= after) && !row.shows.current
         };
-        self.peers.rows().filter_map(|peer| peer.registrant).any(waiting)
-            && office.rollover.phase() == Phase::Steady
+        office.rollover.phase() == Phase::Steady
             && !office.rollover.is_wanted()
+            && self.peers.rows().filter_map(|peer| peer.registrant).any(waiting)
     }
 }

@@ -58,6 +58,8 @@ pub(crate) struct Office {
     pub(super) key_due: Option<Instant>,
     pub(super) force_due: Option<Instant>,
     pub(crate) evict_due: Option<Instant>,
+    /// Until then no registrant falls silent and none that waits is given up; `None` if that has to be found out.
+    pub(crate) registrants_due: Option<Instant>,
     /// Before this nothing new begins (an heir's wait, the pause after a merge).
     pub(crate) quiet_until: Option<Instant>,
     /// When what forbids a rollover for a time (an heir's wait, another office) may end.
@@ -124,7 +126,13 @@ impl Core<'_> {
         let auth_key = term_key.as_ref().map(SigningKey::public);
         let now = self.now;
         let heir = self.node.sas.current.is_some();
-        if heir {
+        let own_instance = self.node.instance;
+        let handed_over = self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|membership| membership.handoff == Some(own_instance));
+        if heir && !handed_over {
             crate::counters::bump(&mut self.node.counters.failovers);
         }
         self.node.membership = None;
@@ -171,6 +179,7 @@ impl Core<'_> {
             key_due: None,
             force_due: None,
             evict_due: None,
+            registrants_due: None,
             quiet_until: None,
             gate_due: None,
             rival_heard: None,
@@ -255,12 +264,16 @@ impl Core<'_> {
         }
     }
 
-    /// What the rollover has to know.
-    fn view(&self) -> Option<View> {
+    /// What the rollover has to know for a step with `input`. The members are asked one after the other until the
+    /// answer is clear: an office with a thousand of them looks at one when it has just made an update.
+    fn view(&self, input: Input) -> Option<View> {
         let office = self.node.office.as_ref()?;
         let now = self.now;
         let confirmed = self.node.installs.is_confirmed();
-        let waits_for_unregistered = self.peers.rows().any(|peer| self.counts_for_heir(office, peer));
+        let waits_for_unregistered =
+            office.heir && self.peers.rows().any(|peer| self.counts_for_heir(office, peer));
+        let next = office.generation().saturating_add(1);
+        let compared = office.rollover.compares(input, next);
         let mut acknowledged = Some(u32::MAX);
         let mut sa_acknowledged = confirmed;
         for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {
@@ -279,6 +292,9 @@ impl Core<'_> {
                 };
                 sa_acknowledged &= has;
             }
+            if compared.is_some() && acknowledged < compared {
+                break;
+            }
         }
         if waits_for_unregistered || !confirmed {
             acknowledged = None;
@@ -290,7 +306,7 @@ impl Core<'_> {
         let merging = office.merging.is_some();
         let has_active = self.has_active();
         Some(View {
-            next: office.generation().saturating_add(1),
+            next,
             acknowledged,
             sa_acknowledged: sa_acknowledged && !waits_for_unregistered,
             may_start: !(quiet || heir_waits || rival || handing_off || merging),
@@ -299,9 +315,10 @@ impl Core<'_> {
         })
     }
 
-    /// What the live members of this office have acknowledged, see [`View::acknowledged`].
+    /// What the live members of this office have acknowledged, see [`View::acknowledged`]; exact enough to be compared
+    /// with the generation that the present phase waits for.
     pub(crate) fn acknowledged(&self) -> Option<u32> {
-        self.view().and_then(|view| view.acknowledged)
+        self.view(Input::Check).and_then(|view| view.acknowledged)
     }
 
     /// In a group with manual keys the first Activate waits until every expected identity is live and has acknowledged,
@@ -326,7 +343,7 @@ impl Core<'_> {
 
     /// Hands a fact to the rollover and does what follows.
     pub(crate) fn roll(&mut self, input: Input) {
-        let Some(view) = self.view() else { return };
+        let Some(view) = self.view(input) else { return };
         let Some(office) = self.node.office.as_mut() else {
             return;
         };

@@ -163,6 +163,7 @@ impl Core<'_> {
 
     /// The answer to a registration was sealed; `given`: with the whole state.
     pub(crate) fn state_sent(&mut self, row: Handle, given: bool) {
+        self.registrants_changed();
         let whole = given && self.gift(row) == Some(Purpose::Whole);
         let now = self.now;
         let Some(peer) = self.peers.get_mut(row) else {
@@ -413,13 +414,20 @@ impl Core<'_> {
         }
     }
 
-    /// What time does to registrants: who is silent for hold is sent the state; who waits and does not ask is gone.
+    /// What time does to registrants: who is silent for hold is sent the state; who waits and does not ask is gone. They
+    /// are looked at only when something can have come due: a GCKS may have thousands.
     pub(crate) fn run_registrants(&mut self) {
         let now = self.now;
+        let due = self.node.office.as_ref().map(|office| office.registrants_due);
+        let Some(None) = due.map(|due| due.filter(|at| now < *at)) else {
+            return;
+        };
         let patience = self.hold().times(4);
         let mut stirred = false;
+        let mut next = Instant::END;
         for peer in self.peers.rows_mut() {
             let silent = !peer.is_heard(now);
+            let falls_silent = peer.silent_at();
             let Some(registrant) = peer.registrant.as_mut() else {
                 continue;
             };
@@ -432,14 +440,28 @@ impl Core<'_> {
                         registrant.live = false;
                         peer.joined = false;
                     }
+                } else if registrant.live && !silent {
+                    next = falls_silent.map_or(next, |at| at.min(next));
                 }
             } else if now >= registrant.asked.after(patience) {
                 peer.registrant = None;
                 peer.sa = None;
                 stirred = true;
+            } else {
+                next = next.min(registrant.asked.after(patience));
             }
         }
         self.node.stirred |= stirred;
+        if let Some(office) = self.node.office.as_mut() {
+            office.registrants_due = Some(next);
+        }
+    }
+
+    /// Something was heard or sent that can bring a registrant's deadline forward.
+    pub(crate) fn registrants_changed(&mut self) {
+        if let Some(office) = self.node.office.as_mut() {
+            office.registrants_due = None;
+        }
     }
 
     /// When the next registrant falls silent.
@@ -453,7 +475,7 @@ impl Core<'_> {
             if !registrant.live || registrant.silent {
                 return None;
             }
-            Some(peer.heard?.after(peer.hold()?))
+            peer.silent_at()
         };
         self.peers.rows().filter_map(at).min()
     }
@@ -481,6 +503,9 @@ impl Core<'_> {
     }
 
     pub(crate) fn next_heir_deadline(&self, office: &Office) -> Option<Instant> {
+        if !office.heir {
+            return None;
+        }
         let deadlines = self
             .peers
             .rows()

@@ -179,6 +179,19 @@ impl Rollover {
         matches!(self.phase, Phase::Steady | Phase::Distributing { .. })
     }
 
+    /// The generation that a step with `input` compares [`View::acknowledged`] with, if nothing else about the members
+    /// matters to it: who has not acknowledged that one settles the question, and the others need not be asked. `next`
+    /// is [`View::next`].
+    #[must_use]
+    pub const fn compares(&self, input: Input, next: u32) -> Option<u32> {
+        match (self.sa, input, self.phase) {
+            (SaPhase::Changing, _, _) | (_, Input::Evict, _) | (_, _, Phase::Evicting) => None,
+            (_, _, Phase::Distributing { since } | Phase::Activated { since }) => Some(since),
+            // What a step can begin here waits for the next generation.
+            (_, _, Phase::Steady) => Some(next),
+        }
+    }
+
     /// One step: takes a fact, then does all that the view allows.
     #[must_use]
     pub fn step(&mut self, input: Input, view: &View) -> Effects {

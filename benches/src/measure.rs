@@ -1,0 +1,156 @@
+//! The harness: series of timings, of which the minimum counts, and the lines that report them.
+
+use std::{hint::black_box, time::Instant};
+
+/// Timings of one candidate, in nanoseconds.
+#[derive(Debug, Default)]
+pub struct Series(Vec<f64>);
+
+impl Series {
+    /// Takes note of one timing, in nanoseconds.
+    pub fn add(&mut self, nanos: f64) {
+        self.0.push(nanos);
+    }
+
+    /// Runs `work` once and takes note of how long it took.
+    pub fn time<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        let started = Instant::now();
+        let result = black_box(work());
+        self.add(nanos_since(started));
+        result
+    }
+
+    /// Runs `work` `count` times in a row, for what is too short to be timed alone, and takes note of the mean.
+    pub fn batch<T>(&mut self, count: u32, mut work: impl FnMut() -> T) {
+        let started = Instant::now();
+        for _ in 0..count {
+            black_box(work());
+        }
+        self.add(nanos_since(started) / f64::from(count));
+    }
+
+    /// How many timings there are.
+    #[must_use]
+    pub const fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether nothing was timed.
+    #[must_use]
+    pub const fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The shortest, which is what is compared; `None` if nothing was timed.
+    #[must_use]
+    pub fn min(&self) -> Option<f64> {
+        self.0.iter().copied().reduce(f64::min)
+    }
+
+    /// The median, to show how noisy the machine is.
+    #[must_use]
+    pub fn median(&self) -> Option<f64> {
+        let mut sorted = self.0.clone();
+        sorted.sort_by(f64::total_cmp);
+        sorted.get(sorted.len() / 2).copied()
+    }
+}
+
+/// A clock that runs only while it is wanted: the sum of several calls.
+#[derive(Debug, Default)]
+pub struct Stopwatch(f64);
+
+impl Stopwatch {
+    /// Runs `work` and adds its time.
+    pub fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.run_if(work, |_| true)
+    }
+
+    /// Runs `work` and adds its time if `counts` says so of the result.
+    pub fn run_if<T>(&mut self, work: impl FnOnce() -> T, counts: impl FnOnce(&T) -> bool) -> T {
+        let started = Instant::now();
+        let result = black_box(work());
+        let spent = nanos_since(started);
+        if counts(&result) {
+            self.0 += spent;
+        }
+        result
+    }
+
+    /// What it shows, in nanoseconds.
+    #[must_use]
+    pub const fn nanos(&self) -> f64 {
+        self.0
+    }
+}
+
+fn nanos_since(started: Instant) -> f64 {
+    started.elapsed().as_nanos() as f64
+}
+
+/// Collects what a bench has to say and says it at the end: first a table for people, then a line for each ratio.
+#[derive(Debug, Default)]
+pub struct Report {
+    ratios: Vec<String>,
+    failures: Vec<String>,
+}
+
+impl Report {
+    /// A heading of the table.
+    pub fn heading(&self, text: &str) {
+        println!(
+            "\n{text}\n{:<46} {:>12} {:>12} {:>8}",
+            "", "min", "median", "runs"
+        );
+    }
+
+    /// A row of the table.
+    pub fn row(&self, name: &str, series: &Series) {
+        let show = |nanos: Option<f64>| match nanos {
+            Some(nanos) if nanos < 10_000.0 => format!("{nanos:.1} ns"),
+            Some(nanos) => format!("{:.2} us", nanos / 1000.0),
+            None => "-".to_owned(),
+        };
+        let (min, median) = (show(series.min()), show(series.median()));
+        println!("  {name:<44} {min:>12} {median:>12} {:>8}", series.len());
+    }
+
+    /// A figure that is no time.
+    pub fn figure(&self, name: &str, value: usize, unit: &str) {
+        println!("  {name:<44} {value:>12} {unit}");
+    }
+
+    /// The minimum of `series` over that of `base`.
+    pub fn ratio(&mut self, name: &str, series: &Series, base: &Series, target: Option<f64>) {
+        match (series.min(), base.min()) {
+            (Some(value), Some(base)) if base > 0.0 => self.value(name, value / base, target),
+            _ => self.failed(format!("{name}: nothing was measured")),
+        }
+    }
+
+    /// A value that is compared with its target as it is.
+    pub fn value(&mut self, name: &str, value: f64, target: Option<f64>) {
+        let digits = if value < 0.1 { 4 } else { 3 };
+        let target = target.map_or_else(|| "-".to_owned(), |target| target.to_string());
+        self.ratios
+            .push(format!("ratio {name} {value:.digits$} target {target}"));
+    }
+
+    /// Something could not be measured.
+    pub fn failed(&mut self, what: String) {
+        self.failures.push(what);
+    }
+
+    /// Prints the ratios; the exit status is a failure if something could not be measured, not for a missed target.
+    #[must_use]
+    pub fn finish(self) -> std::process::ExitCode {
+        println!();
+        for line in &self.ratios {
+            println!("{line}");
+        }
+        for line in &self.failures {
+            eprintln!("not measured: {line}");
+        }
+        std::process::ExitCode::from(u8::from(!self.failures.is_empty()))
+    }
+}
