@@ -301,7 +301,7 @@ impl Core<'_> {
         peer.heard = Some(now);
         peer.under = heard.under;
         self.node.stirred = true;
-        self.note_other_office(&heard);
+        self.note_other_office(row, &heard);
         self.heard_peer(row, &heard);
         Ok(())
     }
@@ -353,8 +353,12 @@ impl Core<'_> {
     }
 
     /// "An inherited one counts only until an office is heard under it" (section 7, *an heir*).
-    fn note_other_office(&mut self, heard: &Heard) {
+    fn note_other_office(&mut self, row: Handle, heard: &Heard) {
         let now = self.now;
+        let followed = self.node.membership.as_ref();
+        if followed.is_some_and(|own| own.gcks == row && own.instance == heard.instance) {
+            return;
+        }
         let own = self.node.office.as_ref().map(|office| office.spi);
         if heard.claim.state != NodeState::Gcks {
             return;
@@ -372,7 +376,11 @@ impl Core<'_> {
         if self.peers.is_full() {
             let now = self.now;
             let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
-            let idle = |peer: &Peer| peer.sa.is_none() && peer.registrant.is_none();
+            // Who was given the state, is silent and left the live set is as good as gone.
+            let dead = |peer: &Peer| {
+                peer.registrant.is_some_and(|row| row.given && !row.live) && !peer.is_heard(now)
+            };
+            let idle = |peer: &Peer| (peer.sa.is_none() && peer.registrant.is_none()) || dead(peer);
             let victim = self
                 .peers
                 .iter()
@@ -408,39 +416,57 @@ impl Core<'_> {
         }
     }
 
+    /// Whether this node would join an office of `identity`: whom the survey counts is whom it tries.
+    pub(crate) fn may_be_candidate(&self, identity: &Identity) -> bool {
+        self.creds.grant(identity).may_serve
+            && self.creds.method(identity).is_some()
+            && !self.is_evicted(identity)
+            && identity != self.own_identity()
+    }
+
     /// What an election decision needs to know of the others (section 5.2). Names that may not serve here count as
-    /// nobody, whatever they claim.
+    /// nobody, whatever they claim; a penalised candidate ranks before nobody, but that it is keyed is not forgotten.
     pub(crate) fn survey(&self) -> Survey {
         let settings = self.node.config.settings();
         let own_sa = self.node.installs.announced;
         let generation = own_sa.map_or(0, |(_, generation)| generation);
-        let own = Rank {
+        let rank = |generation, priority, router_id, identity| Rank {
             generation,
-            priority: self.node.priority,
-            router_id: settings.router_id,
-            identity: &settings.identity,
+            priority,
+            router_id,
+            identity,
         };
+        let own = rank(
+            generation,
+            self.node.priority,
+            settings.router_id,
+            &settings.identity,
+        );
         // Generations compare under one Rekey SA only; otherwise they are taken as equal.
         let common = |claim: &ElectionState| match (own_sa, claim.rekey_sa) {
             (Some((own, _)), Some(theirs)) if own == theirs => claim.generation,
             _ => generation,
         };
         let keyed_self = self.node.election.role() == Role::Member;
-        let silent = if keyed_self {
-            self.node.membership.as_ref().map(|membership| membership.gcks)
-        } else {
-            None
-        };
-        let candidate = |identity, claim: ElectionState| Candidate {
-            rank: Rank {
-                generation: common(&claim),
-                priority: claim.priority,
-                router_id: claim.router_id,
-                identity,
-            },
-            role: peer::role(claim.state),
-            keyed: claim.flags.has(ElectionFlags::KEYED),
-            leaving: claim.flags.has(ElectionFlags::LEAVING),
+        let membership = self.node.membership.as_ref().filter(|_| keyed_self);
+        let silent = membership.map(|membership| membership.gcks);
+        let candidate = |address, identity, claim: ElectionState| {
+            let barred = self.node.penalties.bars(&(address, digest(identity)), self.now);
+            Candidate {
+                rank: rank(
+                    common(&claim),
+                    if barred { 0 } else { claim.priority },
+                    claim.router_id,
+                    identity,
+                ),
+                role: if barred {
+                    Role::Initial
+                } else {
+                    peer::role(claim.state)
+                },
+                keyed: claim.flags.has(ElectionFlags::KEYED),
+                leaving: claim.flags.has(ElectionFlags::LEAVING),
+            }
         };
         let peers = self
             .peers
@@ -456,12 +482,13 @@ impl Core<'_> {
             .map(|stranger| (stranger.address, &stranger.identity, stranger.claim));
         let candidates = peers
             .chain(strangers)
-            .filter(|(_, identity, _)| self.creds.grant(identity).may_serve)
-            .filter(|(address, identity, _)| {
-                !self.node.penalties.bars(&(*address, digest(identity)), self.now)
-            })
-            .map(|(_, identity, claim)| candidate(identity, claim));
-        election::survey(own, candidates)
+            .filter(|(_, identity, _)| self.may_be_candidate(identity))
+            .map(|(address, identity, claim)| candidate(address, identity, claim));
+        let mut survey = election::survey(own, candidates);
+        survey.may_serve &= self.creds.grant(&settings.identity).may_serve;
+        // The GCKS has no room: that is no reason to serve beside it (section 5.4).
+        survey.may_serve &= keyed_self || self.node.full.is_none_or(|until| until <= self.now);
+        survey
     }
 
     /// The next regular announcement.

@@ -89,6 +89,7 @@ impl RekeySas {
     /// Makes `sa` the current one and keeps the one before it to authenticate others.
     pub(crate) fn replace(&mut self, sa: RekeySa, now: Instant) {
         self.retire(now);
+        self.formers.retain(|former| former.spi != sa.spi);
         self.current = Some(sa);
     }
 
@@ -102,6 +103,18 @@ impl RekeySas {
             // There is room now.
             let _ = self.formers.push_front(old);
         }
+    }
+
+    /// Offices heard under them were heard by a member; what an heir hears counts anew (section 7).
+    pub(crate) fn forget_other_offices(&mut self) {
+        for sa in &mut self.formers {
+            sa.other_office = None;
+        }
+    }
+
+    /// Nothing is believed under former ones any more.
+    pub(crate) fn forget_formers(&mut self) {
+        self.formers.clear();
     }
 
     pub(crate) fn clear(&mut self) {
@@ -266,6 +279,10 @@ pub(crate) struct Node {
     pub(crate) wanted: heapless::Deque<(u16, u16), 4>,
     /// Tries of joining candidates so far: every second one takes a random one.
     pub(crate) join_tries: u32,
+    /// Until then a GCKS that proved itself has no room for this node.
+    pub(crate) full: Option<Instant>,
+    /// The Rekey SA that came with an eviction, until its first Active key comes alone.
+    pub(crate) purge_under: Option<[u8; 16]>,
     /// Replies to IKE_SA_INIT taken so far: each has a range of IVs of its own.
     pub(crate) replies: u32,
     /// When an announcement was last triggered by an Initial node.

@@ -94,7 +94,13 @@ pub(super) fn finish(mut net: Network, ended: Result<(), End>) -> Outcome {
             net.timeline.say(now, Tone::Good, "ok", text, json!({}));
         }
         Some(why) => {
-            net.timeline.say(now, Tone::Bad, "failed", &format!("FAILED: {why}"), json!({ "why": why }));
+            net.timeline.say(
+                now,
+                Tone::Bad,
+                "failed",
+                &format!("FAILED: {why}"),
+                json!({ "why": why }),
+            );
         }
     }
     net.timeline.object(&summary.json());
@@ -123,16 +129,25 @@ fn final_state(net: &Network) -> Option<String> {
     let stray = net.evicted().filter(|evicted| {
         let theirs = evicted.keys(now);
         let common = |fingerprint| theirs.iter().any(|(.., theirs)| *theirs == fingerprint);
-        net.live().any(|router| router.keys(now).into_iter().any(|(.., ours)| common(ours)))
+        net.live()
+            .any(|router| router.keys(now).into_iter().any(|(.., ours)| common(ours)))
     });
-    stray.map(|evicted| format!("{} was evicted and has a key in common with the group", evicted.name))
+    stray.map(|evicted| {
+        format!(
+            "{} was evicted and has a key in common with the group",
+            evicted.name
+        )
+    })
 }
 
 fn tables(net: &mut Network, summary: &Summary) {
     let totals = net.totals();
     let mut lines = vec![
         String::new(),
-        format!("{:<44} {:>9} {:>12}", "messages of the protocol", "sent", "octets"),
+        format!(
+            "{:<44} {:>9} {:>12}",
+            "messages of the protocol", "sent", "octets"
+        ),
     ];
     let mut kinds = Map::new();
     for kind in MessageKind::ALL {
@@ -148,7 +163,10 @@ fn tables(net: &mut Network, summary: &Summary) {
             json!({ "messages": traffic.messages, "octets": traffic.octets }),
         );
     }
-    lines.push(format!("  {:<42} {:>9}", "retransmissions among them", totals.retransmissions));
+    lines.push(format!(
+        "  {:<42} {:>9}",
+        "retransmissions among them", totals.retransmissions
+    ));
     lines.push(String::new());
     for (what, n) in [
         ("initial exchanges", summary.handshakes),
@@ -168,7 +186,8 @@ fn tables(net: &mut Network, summary: &Summary) {
         "longest_stall_ms": net.longest_stall_ms,
     });
     if net.timeline.is_json() {
-        net.timeline.say(clock::now(), Tone::Event, "messages", "", fields);
+        net.timeline
+            .say(clock::now(), Tone::Event, "messages", "", fields);
     }
 }
 
@@ -177,7 +196,10 @@ fn hellos(net: &mut Network) {
     let mut lines = vec![
         String::new(),
         format!("{:<44} {:>9}", "hellos sent (OSPFv2 and IS-IS)", tally.sent),
-        format!("{:<44} {:>9}", "hellos accepted (each at every receiver)", tally.accepted),
+        format!(
+            "{:<44} {:>9}",
+            "hellos accepted (each at every receiver)", tally.accepted
+        ),
         format!("{:<44} {:>9}", "hellos lost by this machine", tally.unseen()),
         "hellos refused".to_owned(),
     ];

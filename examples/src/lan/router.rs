@@ -112,7 +112,13 @@ impl Router {
             let settings = plan.settings(self.index, address, self.priority, first);
             let entropy = plan.entropy(self.index, self.boots);
             let store = plan.store(self.index)?;
-            Ok::<_, anyhow::Error>(Endpoint::with_parts(settings, None, store, entropy, Heap::default()))
+            Ok::<_, anyhow::Error>(Endpoint::with_parts(
+                settings,
+                None,
+                store,
+                entropy,
+                Heap::default(),
+            ))
         };
         let mut endpoint = match open(self.address)? {
             // Somebody else was given the port while this router was down.
@@ -251,9 +257,7 @@ impl Router {
             return format!("{} is down", self.name);
         };
         let engine = endpoint.engine();
-        let follows = engine
-            .gcks()
-            .map_or(String::new(), |gcks| format!(" of {gcks}"));
+        let follows = engine.gcks().map_or(String::new(), |gcks| format!(" of {gcks}"));
         let keys: Vec<String> = self
             .keys(now)
             .iter()
@@ -281,7 +285,11 @@ impl Router {
             self.priority,
             engine.generation(),
             keys.join(", "),
-            if self.has_manual_key(now) { ", manual key" } else { "" },
+            if self.has_manual_key(now) {
+                ", manual key"
+            } else {
+                ""
+            },
             list(", waiting for keys", &waiting),
             list(", not acknowledged", &lagging),
             list(", alarms", &alarms),

@@ -130,6 +130,8 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             },
             wanted: heapless::Deque::new(),
             join_tries: 0,
+            full: None,
+            purge_under: None,
             replies: 0,
             triggered: None,
             goodbyes: 0,

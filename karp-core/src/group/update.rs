@@ -10,7 +10,7 @@ use crate::{
     node::Core,
     time::Duration,
     wire::{
-        ExchangeType, Flags, Header, MAX_DATAGRAM,
+        ExchangeType, Flags, Header, KeyState, MAX_DATAGRAM,
         auth::{SIGNATURE_LEN, write_signature},
         sk,
     },
@@ -27,6 +27,13 @@ impl Core<'_> {
             office.update_owed = true;
             office.content = office.generation().saturating_add(1);
             office.content_at = now;
+        }
+    }
+
+    /// The same state goes out again with fresh times; nothing new has to be acknowledged.
+    pub(crate) fn owe_refresh(&mut self) {
+        if let Some(office) = self.node.office.as_mut() {
+            office.update_owed = true;
         }
     }
 
@@ -186,11 +193,24 @@ impl Core<'_> {
             current.applied = generation;
         }
         self.apply_keys(&state, Some(spi), true);
+        let alone = matches!(state.teks.as_slice(), [tek] if tek.policy.state == KeyState::Active);
+        if alone && self.node.purge_under == Some(spi) {
+            // The end of an eviction: who was put out knows everything older.
+            self.node.purge_under = None;
+            self.end_all_but_active();
+            self.node.sas.forget_formers();
+        }
         match state.rekey_sa.take() {
             // The update that carries the next Rekey SA does not count under it (section 7).
             Some(new) => {
                 let next = new.spi;
-                self.take_rekey_sa(super::NewRekeySa { generation: 0, ..new });
+                // An update leaves out the term's key: it holds for every Rekey SA of the term (section 6).
+                let auth_key = self.node.sas.current.as_ref().and_then(|sa| sa.auth_key);
+                self.take_rekey_sa(super::NewRekeySa {
+                    generation: 0,
+                    auth_key,
+                    ..new
+                });
                 for key in self
                     .keys
                     .rows_mut()
