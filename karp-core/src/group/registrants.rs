@@ -73,8 +73,14 @@ impl Core<'_> {
             .and_then(|peer| peer.registrant)
             .map(|registrant| registrant.shows);
         let passing = shows.is_some_and(|shows| shows.conflict && !shows.lasting_conflict);
+        // Nor would a key made during a merge: it counts as given to everybody (section 5.5).
+        let merges = self
+            .node
+            .office
+            .as_ref()
+            .is_some_and(|office| office.merge.is_some());
         // While a rollover runs its own end serves: a new one is wanted only if the keys in force cannot be given.
-        if waits && settled && !passing && self.pending_keys().next().is_none() {
+        if waits && settled && !passing && !merges && self.pending_keys().next().is_none() {
             self.roll(Input::Want(RekeyReason::NewSession));
         }
     }
