@@ -35,12 +35,22 @@ pub(crate) struct MergeAsLesser {
 }
 
 impl Core<'_> {
-    /// Order between two offices: one that has members first, then rank (section 5.5).
+    /// Order between two offices: one that has members first, then rank (section 5.5). The other office itself is no
+    /// member, though it may have registered here before.
     pub(crate) fn is_greater(&self, identity: &Identity, claim: &ElectionState) -> bool {
-        let own = self.own_state();
         let settings = self.node.config.settings();
+        let members = self
+            .peers
+            .rows()
+            .any(|peer| peer.is_live() && peer.identity != *identity);
         let theirs = (claim.members > 0, claim.priority, claim.router_id, identity);
-        theirs > (own.members > 0, own.priority, own.router_id, &settings.identity)
+        theirs
+            > (
+                members,
+                self.node.priority,
+                settings.router_id,
+                &settings.identity,
+            )
     }
 
     /// A GCKS probes others while it is not merging into one already, and not on its way out.
