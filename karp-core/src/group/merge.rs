@@ -17,7 +17,7 @@ use crate::{
     identity::Identity,
     io::Timer,
     node::Core,
-    peer::Registrant,
+    peer::{Peer, Registrant},
     storage::Handle,
     time::{Duration, Instant},
     wire::{ElectionState, KeyState, NodeState},
@@ -121,12 +121,14 @@ impl Core<'_> {
         }
     }
 
-    /// An office that hears another authentically starts and activates nothing, except for the merge.
+    /// An office that hears another authentically, by announcement or exchange, starts and activates nothing except for
+    /// the merge: what a lesser office waits for. One that was given the state and is not heard yet waits for nothing.
     pub(crate) fn rival_gates(&self, office: &Office) -> bool {
         let heard = office
             .rival_heard
             .is_some_and(|at| self.now < at.after(self.hold().times(2)));
-        heard && office.merge.is_none()
+        let merging = |peer: &Peer| peer.registrant.is_some_and(|row| row.merging.is_some());
+        heard && !self.peers.rows().any(merging)
     }
 
     /// W waits for L to show the key that is being distributed, if it was made for L.

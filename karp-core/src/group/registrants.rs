@@ -555,6 +555,7 @@ impl Core<'_> {
         let now = self.now;
         let hold = self.hold();
         if let Some(office) = self.node.office.as_mut() {
+            office.rival_heard = Some(now);
             office.merge = Some(MergeAsGreater {
                 until: now.after(hold.times(2)),
             });
