@@ -199,8 +199,12 @@ impl Rollover {
     pub fn step(&mut self, input: Input, view: &View) -> Effects {
         let mut sink = Sink(Effects::new());
         self.take(input, view, &mut sink);
+        let changing = self.sa == SaPhase::Changing;
         self.settle(view, &mut sink);
-        self.begin(view, &mut sink);
+        // Under a new Rekey SA generations count anew: what the view says is of the one before.
+        if !changing || self.sa == SaPhase::Changing {
+            self.begin(view, &mut sink);
+        }
         sink.0
     }
 
@@ -496,12 +500,15 @@ mod tests {
             Input::Check,
             &View {
                 sa_acknowledged: true,
-                next: 1,
+                next: 7,
                 ..VIEW
             },
         );
-        assert_eq!(effects[0], Effect::CommitSa);
-        assert_eq!(effects[1], Effect::MakeKey(RekeyReason::Operator));
+        // Nothing begins in this step: 7 counts under the former Rekey SA.
+        assert_eq!(effects[..], [Effect::CommitSa]);
+        let effects = rollover.step(Input::Check, &View { next: 1, ..VIEW });
+        assert_eq!(effects[0], Effect::MakeKey(RekeyReason::Operator));
+        assert_eq!(rollover.phase(), Phase::Distributing { since: 1 });
     }
 
     #[test]
