@@ -200,7 +200,10 @@ impl Core<'_> {
             if !verify_group_mac(&sa.keys.gsk_h, &[&ip, &port, covered], &mac.value.mac) {
                 return Err(DropReason::BadSeal);
             }
-            if under.is_none() || self.node.sas.current_spi() == Some(mac.value.spi) {
+            // The Rekey SA that the sender says it follows goes first, then the one that this node follows.
+            let named = |spi| message.state.rekey_sa == Some(spi);
+            let followed = self.node.sas.current_spi() == Some(mac.value.spi) && !under.is_some_and(named);
+            if under.is_none() || named(mac.value.spi) || followed {
                 under = Some(mac.value.spi);
             }
         }

@@ -472,6 +472,7 @@ impl Core<'_> {
         self.node.installs.applied(spi, 0);
         self.set_timer(Timer::RekeySa, life);
         self.node.announce = true;
+        self.node.stirred = true;
     }
 
     /// What time does to an office.
