@@ -47,6 +47,7 @@ impl Core<'_> {
                 silent: false,
                 merging,
                 asked: now,
+                confirmed: false,
                 heard: now,
                 shows,
             });
@@ -73,7 +74,16 @@ impl Core<'_> {
             .and_then(|peer| peer.registrant)
             .map(|registrant| registrant.shows);
         let passing = shows.is_some_and(|shows| shows.conflict && !shows.lasting_conflict);
-        // Nor would a key made during a merge: it counts as given to everybody (section 5.5).
+        // A first key that waits for the migration cannot be given to who had it in an earlier boot, or might have: the
+        // migration would wait for that router, and that router for the migration. Another takes its place.
+        let merging = self
+            .peers
+            .rows()
+            .any(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()));
+        if waits && settled && !merging && !self.has_active() && self.pending_keys().next().is_some() {
+            return self.roll(Input::Abandon);
+        }
+        // A key made during a merge would not help either: it counts as given to everybody (section 5.5).
         let merges = self
             .node
             .office
@@ -202,9 +212,13 @@ impl Core<'_> {
             registrant.has_next_sa = false;
             registrant.heard = now;
         }
-        registrant.merging = None;
+        let joins = registrant.merging.take().is_some();
         peer.holder = instance;
         peer.joined = true;
+        let hold = self.node.config.hold();
+        if let Some(office) = self.node.office.as_mut().filter(|_| joins) {
+            office.joins_until = Some(now.after(hold.times(2)));
+        }
         self.node.stirred = true;
         self.node.alarms.set(Alarm::GroupFull, false);
         let hello = self.hello();
@@ -411,6 +425,7 @@ impl Core<'_> {
         // Heard again, it is live again.
         registrant.live = true;
         registrant.silent = false;
+        registrant.confirmed = true;
         registrant.heard = now;
         peer.joined = true;
         if heard.claim.rekey_sa != heard.under {
@@ -472,10 +487,12 @@ impl Core<'_> {
             };
             if registrant.given {
                 if registrant.live && silent && !registrant.silent {
-                    registrant.silent = true;
-                    peer.push = true;
                     stirred = true;
-                    if peer.sa.is_none() {
+                    if registrant.confirmed && peer.sa.is_some() {
+                        registrant.silent = true;
+                        peer.push = true;
+                    } else {
+                        // Live from the response on, and no longer if it was not heard so within hold.
                         registrant.live = false;
                         peer.joined = false;
                     }
@@ -557,9 +574,15 @@ impl Core<'_> {
         let now = self.now;
         let hold = self.hold();
         if let Some(office) = self.node.office.as_mut() {
+            office.rival_heard = Some(now);
             office.merge = Some(MergeAsGreater {
                 until: now.after(hold.times(2)),
             });
+        }
+        // A first key that waits for the migration was made before the merge: another takes its place, or the merge
+        // would wait for expected routers that wait for the merge (section 5.5).
+        if !self.has_active() {
+            self.roll(Input::Abandon);
         }
     }
 }

@@ -21,7 +21,8 @@ pub struct Hellos {
     pub refused: u64,
     /// Refused by a router that has no reason to have the key.
     pub foreign: u64,
-    /// One accepted the other once, in these boots and since they last were apart: they are neighbours.
+    /// One accepted the other once, in these boots and since they last were apart, when both followed one Rekey SA or
+    /// by a manual key: they are neighbours.
     agreed: Vec<Vec<bool>>,
     /// They were apart, and have not found together since.
     apart: Vec<Vec<bool>>,
@@ -107,18 +108,20 @@ impl Hellos {
             return Ok(());
         }
         let row = receiver.receiving(hello.row.protocol, hello.row.id, now);
+        let same_sa =
+            receiver.is_keyed() && hello.spi.is_some() && receiver.engine().rekey_sa_spi() == hello.spi;
         if row.is_some_and(|row| row.octets == hello.row.octets) {
             self.accepted += 1;
-            self.agreed[from][to] = true;
-            self.apart[from][to] = false;
+            // What two halves accept of each other while they merge makes no neighbours yet.
+            if same_sa || hello.row.manual {
+                self.agreed[from][to] = true;
+                self.apart[from][to] = false;
+            }
             return Ok(());
         }
-        let same_sa = receiver.is_keyed()
-            && hello.spi.is_some()
-            && receiver.engine().rekey_sa_spi() == hello.spi
-            && !hello.row.manual;
         // Who was put out has no claim on anybody, nor the other way round.
         let same_realm = nodes[from].realm == receiver.realm;
+        let same_sa = same_sa && !hello.row.manual;
         if !same_realm || !self.agreed[from][to] && (!same_sa || self.apart[from][to]) {
             self.foreign += 1;
             return Ok(());

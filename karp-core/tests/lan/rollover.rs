@@ -96,7 +96,7 @@ fn rollover_of_fifty_under_loss() {
     seeds(1, |seed| {
         let mut lan = Lan::of(seed, 50);
         lan.start_all();
-        lan.settle(15_000);
+        lan.settle(40_000);
         lan.link = Link::lossy(20);
         let old = lan.key_of(0);
         let gcks = lan.gcks();

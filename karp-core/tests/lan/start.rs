@@ -52,7 +52,7 @@ fn ten_at_once() {
 #[test]
 fn fifty_at_once() {
     seeds(2, |seed| {
-        assert_eq!(start(seed, 50, Link::CLEAN, None, 15_000).gcks(), 49)
+        assert_eq!(start(seed, 50, Link::CLEAN, None, 40_000).gcks(), 49)
     });
 }
 
@@ -88,7 +88,7 @@ fn ten_staggered_on_a_bad_link() {
 
 #[test]
 fn fifty_staggered() {
-    seeds(1, |seed| drop(start(seed, 50, Link::CLEAN, Some(400), 15_000)));
+    seeds(1, |seed| drop(start(seed, 50, Link::CLEAN, Some(400), 40_000)));
 }
 
 #[test]

@@ -119,8 +119,8 @@ fn initial_join_failed() {
         let tries = tries
             .filter(|s| s.by == Some(1) && s.is(peek::GSA_AUTH, false))
             .count();
-        // 2, 4, 8, 16, 32 s after each failure, and a retransmission at times.
-        assert!((2..=14).contains(&tries), "seed {seed}: {tries} tries in 90 s");
+        // An answer without AUTH proves nothing: the attempt lasts 3 s, and the candidate rests for 2 s.
+        assert!((2..=20).contains(&tries), "seed {seed}: {tries} tries in 90 s");
         assert_eq!(
             roles(&lan.nodes[0]),
             [Role::Initial, Role::Gcks],

@@ -261,7 +261,7 @@ fn failover_of_fifty() {
     seeds(1, |seed| {
         let mut lan = Lan::of(seed, 50);
         lan.start_all();
-        lan.settle(15_000);
+        lan.settle(40_000);
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(20_000);
