@@ -13,10 +13,14 @@
 //! # What counts
 //!
 //! A router is *keyed and live* while it runs, was neither told to leave nor evicted, and its key table has a key to
-//! send with. A router that rebooted or came back has none (its configuration has no manual key any more) until it is
-//! given the group's, and sends no hellos until then. A hello counts as sent by a keyed live router according to
-//! what its sender was when it sent it, and as refused by one according to what its receiver was when it judged it.
-//! **No hello from a keyed live router may be refused by a keyed live router.**
+//! send with that comes from the group: the manual key of its configuration, or what a key server has given it. A router
+//! that rebooted or came back has none (its configuration has no manual key any more) until it is a member, and sends no
+//! hellos until then. On a very lossy link it may in the meantime give up looking and take office by itself; it
+//! then sends under a key of its own until it finds the others, and is not counted as keyed.
+//!
+//! A hello counts as sent by a keyed live router according to what its sender was when it sent it, and as refused by one
+//! according to what its receiver was when it judged it. **No hello from a keyed live router may be refused by a keyed
+//! live router.** All others are counted apart, by what they were.
 //!
 //! One exception is the protocol's own and is counted apart: an eviction deletes the old keys without overlap
 //! (PROTOCOL.md section 7), so between the command and the moment at which all remaining routers send with the new key,

@@ -183,7 +183,16 @@ impl Network {
                 continue;
             }
             let judged = speaker.judge(packet, endpoint.engine().key_table(), now);
-            self.tally.judged(index, standing, mark, &judged, now);
+            if let (Some(from), Err(refusal)) = (
+                self.tally.judged(index, standing, mark, &judged, now),
+                judged.verdict,
+            ) {
+                let (from, key) = (plan::name(from), judged.key.unwrap_or_default());
+                let text = format!("refuses {from}'s hellos under key {key}: {}", refusal.name());
+                let fields = json!({ "from": from, "key": key, "reason": refusal.name() });
+                self.timeline
+                    .gather(now, Tone::Bad, "refused", &router.name, text, fields);
+            }
             if judged.verdict.is_ok() {
                 router.record(packet);
             }
@@ -192,13 +201,19 @@ impl Network {
     }
 
     fn run_endpoint(&mut self, index: usize) {
-        let Some(running) = self.routers[index].running.as_mut() else {
+        let Router { running, name, .. } = &mut self.routers[index];
+        let Some(running) = running.as_mut() else {
             return;
         };
         let mut notes = Vec::new();
         let mut take = |notice: Notice<'_>| match notice {
             Notice::Event(event) => notes.push(Note::Event(event.clone())),
-            Notice::Sent { kind, octets, .. } => notes.push(Note::Sent(kind, octets)),
+            Notice::Sent { kind, octets, to } => {
+                if !to.ip().is_multicast() {
+                    tracing::debug!(node = %name, kind = kind.name(), %to, octets, "sent");
+                }
+                notes.push(Note::Sent(kind, octets));
+            }
             _ => {}
         };
         // What is left waits until all others had their turn.
@@ -231,6 +246,9 @@ impl Network {
     }
 
     fn tell(&mut self, index: usize, event: &Event, now: Instant) {
+        if matches!(event, Event::RoleChanged { role: Role::Member }) {
+            self.routers[index].admit();
+        }
         let router = self.routers[index].name.clone();
         let in_office = self.routers[index].role() == Role::Gcks;
         let is_json = self.timeline.is_json();

@@ -138,12 +138,16 @@ impl Plan {
         DemoEntropy::new(self.options.seed, stream)
     }
 
-    /// How long a router may be silent. On a lossy link it is given more intervals, as an operator would give it.
+    /// How long a router may be silent. On a lossy link it is given more intervals, as an operator would give it: what
+    /// the protocol counts in hold must outlast a few exchanges that fail, each of which takes 3.5 s whatever the timers
+    /// are (PROTOCOL.md section 5.4: 1.5 s, and a penalty of 2 s). With a hold of 0.8 s a router that comes back would
+    /// take office by itself after two of them.
     pub(super) fn hold_multiplier(&self) -> u8 {
         match self.options.loss {
             0..=5 => 4,
-            6..=10 => 5,
-            _ => 8,
+            6..=10 => 8,
+            11..=20 => 12,
+            _ => 16,
         }
     }
 

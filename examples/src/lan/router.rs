@@ -73,6 +73,8 @@ pub(super) struct Router {
     past: Totals,
     /// What it had counted when it was evicted: what it does alone is none of the group's.
     last_word: Option<Totals>,
+    /// Since its last start it was given the group's keys, or had them from its configuration.
+    admitted: bool,
     /// When it last came up.
     pub(super) started: Instant,
     /// When it last went down.
@@ -96,6 +98,7 @@ impl Router {
             held_earlier: BTreeSet::new(),
             past: Totals::default(),
             last_word: None,
+            admitted: false,
             started: Instant::ZERO,
             stopped: Instant::ZERO,
             recorded: VecDeque::new(),
@@ -137,6 +140,7 @@ impl Router {
             .with_context(|| format!("{} cannot send hellos", self.name))?;
         self.address = endpoint.local_address();
         self.started = now;
+        self.admitted = first;
         self.boots += 1;
         self.life = Life::Up;
         self.running = Some(Running { endpoint, speaker });
@@ -151,6 +155,11 @@ impl Router {
         self.stopped = clock::now();
         self.held_earlier.append(&mut self.held);
         self.life = Life::Down;
+    }
+
+    /// It is a member now: the key server has given it the group's keys.
+    pub(super) fn admit(&mut self) {
+        self.admitted = true;
     }
 
     /// From now on it is none of the group any more.
@@ -184,7 +193,7 @@ impl Router {
         match self.life {
             Life::Evicted => Standing::Evicted,
             Life::Leaving | Life::Down => Standing::Leaving,
-            Life::Up if self.sending(now).is_some() => Standing::Keyed,
+            Life::Up if self.admitted && self.sending(now).is_some() => Standing::Keyed,
             Life::Up => Standing::Unkeyed,
         }
     }

@@ -394,6 +394,8 @@ fn reboot(net: &mut Network) -> Result<bool, End> {
         }
         net.agreed().is_some() && net.is_meshed()
     })?;
+    // If the others followed it instead, it counts from here on.
+    net.routers[router].admit();
     let now = clock::now();
     if let Some(fingerprint) = net.routers[router].has_key_from_before(now) {
         return Err(End::Failed(format!(

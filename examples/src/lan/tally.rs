@@ -1,6 +1,6 @@
 //! What became of every hello.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 
 use karp_core::time::{Duration, Instant};
 
@@ -14,7 +14,7 @@ const MEMORY: Duration = Duration::from_secs(10);
 pub(super) enum Standing {
     /// Keyed and live.
     Keyed,
-    /// It runs and has no key: rebooted, or come back, and not yet given any.
+    /// Rebooted, or come back, and not yet given the group's keys.
     Unkeyed,
     /// It was told to leave.
     Leaving,
@@ -33,8 +33,10 @@ pub(super) enum Class {
     FromEvicted,
     /// Judged by a router that was evicted.
     AtEvicted,
-    /// Judged by a router that has no keys yet.
+    /// Judged by a router that was not given the group's keys yet.
     AtUnkeyed,
+    /// Sent by such a router, which has taken office by itself and made a key of its own.
+    FromUnkeyed,
     /// Sent or judged by a router that is leaving.
     Leaving,
     /// Recorded before a reboot and shown to the router again.
@@ -42,12 +44,13 @@ pub(super) enum Class {
 }
 
 impl Class {
-    pub(super) const ALL: [Self; 7] = [
+    pub(super) const ALL: [Self; 8] = [
         Self::Fault,
         Self::CutOver,
         Self::FromEvicted,
         Self::AtEvicted,
         Self::AtUnkeyed,
+        Self::FromUnkeyed,
         Self::Leaving,
         Self::Replayed,
     ];
@@ -59,6 +62,7 @@ impl Class {
             Self::FromEvicted => "from_evicted_router",
             Self::AtEvicted => "at_evicted_router",
             Self::AtUnkeyed => "at_router_without_keys",
+            Self::FromUnkeyed => "from_router_alone",
             Self::Leaving => "router_that_leaves",
             Self::Replayed => "replayed_after_reboot",
         }
@@ -71,6 +75,7 @@ impl Class {
             Self::FromEvicted => "sent by the evicted router",
             Self::AtEvicted => "received by the evicted router",
             Self::AtUnkeyed => "received by a router that waits for keys",
+            Self::FromUnkeyed => "sent by a router that is back, and alone",
             Self::Leaving => "from or at a router that leaves",
             Self::Replayed => "recorded before a reboot, replayed after it",
         }
@@ -103,6 +108,7 @@ pub(super) struct Tally {
     records: HashMap<u64, Record>,
     /// The first few faults, for the message.
     pub(super) faults: Vec<String>,
+    told: BTreeSet<(usize, usize, Option<u16>, Refusal)>,
     pub(super) cut_over: Option<CutOver>,
     pruned: Instant,
 }
@@ -135,10 +141,16 @@ impl Tally {
         self.records.get(&mark).map(|record| record.from)
     }
 
-    pub(super) fn judged(&mut self, at: usize, standing: Standing, mark: u64, judged: &Judged, now: Instant) {
-        let Some(record) = self.records.get(&mark).copied() else {
-            return;
-        };
+    /// Counts a verdict. The sender, if it is the first fault of its kind: told once for each sender, receiver and key.
+    pub(super) fn judged(
+        &mut self,
+        at: usize,
+        standing: Standing,
+        mark: u64,
+        judged: &Judged,
+        now: Instant,
+    ) -> Option<usize> {
+        let record = self.records.get(&mark).copied()?;
         self.judged += 1;
         let Err(refusal) = judged.verdict else {
             self.accepted += 1;
@@ -146,11 +158,14 @@ impl Tally {
             {
                 self.accepted_from_evicted += 1;
             }
-            return;
+            return None;
         };
         let class = self.classify(record.standing, standing, refusal, judged);
         *self.refused.entry((class, refusal)).or_default() += 1;
-        if class == Class::Fault && self.faults.len() < 8 {
+        if class != Class::Fault || !self.told.insert((at, record.from, judged.key, refusal)) {
+            return None;
+        }
+        if self.faults.len() < 8 {
             self.faults.push(format!(
                 "{} refused a {} hello of {} at {} ms of age for {} (key id {:?})",
                 super::plan::name(at),
@@ -161,6 +176,7 @@ impl Tally {
                 judged.key,
             ));
         }
+        Some(record.from)
     }
 
     fn classify(&self, sender: Standing, receiver: Standing, refusal: Refusal, judged: &Judged) -> Class {
@@ -168,6 +184,7 @@ impl Tally {
             (Standing::Evicted, _) => Class::FromEvicted,
             (_, Standing::Evicted) => Class::AtEvicted,
             (_, Standing::Unkeyed) => Class::AtUnkeyed,
+            (Standing::Unkeyed, _) => Class::FromUnkeyed,
             (Standing::Leaving, _) | (_, Standing::Leaving) => Class::Leaving,
             (_, Standing::Keyed) => {
                 let old = |id| {
