@@ -62,6 +62,8 @@ pub(crate) struct Office {
     pub(crate) registrants_due: Option<Instant>,
     /// Before this nothing new begins (an heir's wait, the pause after a merge).
     pub(crate) quiet_until: Option<Instant>,
+    /// A lesser office was given the state: until then its half has time to register.
+    pub(crate) joins_until: Option<Instant>,
     /// When what forbids a rollover for a time (an heir's wait, another office) may end.
     gate_due: Option<Instant>,
     /// When another office was last heard, authenticated.
@@ -183,6 +185,7 @@ impl Core<'_> {
             evict_due: None,
             registrants_due: None,
             quiet_until: None,
+            joins_until: None,
             gate_due: None,
             rival_heard: None,
             merge: None,
@@ -287,8 +290,10 @@ impl Core<'_> {
         for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {
             if let Some(after) = registrant.merging {
                 // Section 5.5: that the lesser office shows the key is its half's acknowledgement.
-                let shown = self.shows_pending(registrant.shows) || registrant.shows.current;
-                if self.distributes_to(office, after) && !shown {
+                // One that is continuing is given the state first, the Pending key with it.
+                let distributing = matches!(office.rollover.phase(), Phase::Distributing { .. });
+                let waits = self.distributes_to(office, after) || (distributing && registrant.shows.current);
+                if waits && !self.shows_pending(registrant.shows) {
                     acknowledged = None;
                 }
             } else if registrant.live {
@@ -309,7 +314,9 @@ impl Core<'_> {
         }
         let quiet = office.quiet_until.is_some_and(|until| now < until);
         let heir_waits = office.heir && (now < office.took.after(self.hold()) || waits_for_unregistered);
-        let rival = self.rival_gates(office);
+        // The half of a lesser office follows it here: what is activated before would leave it out.
+        let joining = office.joins_until.is_some_and(|until| now < until);
+        let rival = self.rival_gates(office) || joining;
         let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
         let merging = office.merging.is_some();
         let has_active = self.has_active();
@@ -535,7 +542,7 @@ impl Core<'_> {
     fn next_gate(&self, office: &Office) -> Option<Instant> {
         let heir = office.heir.then(|| office.took.after(self.hold()));
         let rival = office.rival_heard.map(|at| at.after(self.hold().times(2)));
-        let gates = [heir, rival, self.next_heir_deadline(office)];
+        let gates = [heir, rival, office.joins_until, self.next_heir_deadline(office)];
         gates.into_iter().flatten().filter(|at| *at > self.now).min()
     }
 

@@ -74,6 +74,15 @@ impl Core<'_> {
             .and_then(|peer| peer.registrant)
             .map(|registrant| registrant.shows);
         let passing = shows.is_some_and(|shows| shows.conflict && !shows.lasting_conflict);
+        // A first key that waits for the migration cannot be given to who had it in an earlier boot, or might have: the
+        // migration would wait for that router, and that router for the migration. Another takes its place.
+        let merging = self
+            .peers
+            .rows()
+            .any(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()));
+        if waits && settled && !merging && !self.has_active() && self.pending_keys().next().is_some() {
+            return self.roll(Input::Abandon);
+        }
         // While a rollover runs its own end serves: a new one is wanted only if the keys in force cannot be given.
         if waits && settled && !passing && self.pending_keys().next().is_none() {
             self.roll(Input::Want(RekeyReason::NewSession));
@@ -197,9 +206,13 @@ impl Core<'_> {
             registrant.has_next_sa = false;
             registrant.heard = now;
         }
-        registrant.merging = None;
+        let joins = registrant.merging.take().is_some();
         peer.holder = instance;
         peer.joined = true;
+        let hold = self.node.config.hold();
+        if let Some(office) = self.node.office.as_mut().filter(|_| joins) {
+            office.joins_until = Some(now.after(hold.times(2)));
+        }
         self.node.stirred = true;
         self.node.alarms.set(Alarm::GroupFull, false);
         let hello = self.hello();
@@ -559,6 +572,11 @@ impl Core<'_> {
             office.merge = Some(MergeAsGreater {
                 until: now.after(hold.times(2)),
             });
+        }
+        // A first key that waits for the migration was made before the merge: another takes its place, or the merge
+        // would wait for expected routers that wait for the merge (section 5.5).
+        if !self.has_active() {
+            self.roll(Input::Abandon);
         }
     }
 }

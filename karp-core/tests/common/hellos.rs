@@ -108,9 +108,8 @@ impl Hellos {
             return Ok(());
         }
         let row = receiver.receiving(hello.row.protocol, hello.row.id, now);
-        let same_sa = receiver.is_keyed()
-            && hello.spi.is_some()
-            && receiver.engine().rekey_sa_spi() == hello.spi;
+        let same_sa =
+            receiver.is_keyed() && hello.spi.is_some() && receiver.engine().rekey_sa_spi() == hello.spi;
         if row.is_some_and(|row| row.octets == hello.row.octets) {
             self.accepted += 1;
             // What two halves accept of each other while they merge makes no neighbours yet.
