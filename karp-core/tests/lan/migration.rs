@@ -165,6 +165,7 @@ fn the_operator_says_migrate() {
         );
         // It can still be heard, and it joins later.
         lan.nodes[0].realm = 0;
+        lan.hellos.excused_until = lan.now + 500;
         lan.command(0, Command::Join).unwrap();
         lan.settle(10_000);
         nothing_refused(&mut lan);
