@@ -84,7 +84,8 @@ impl Core<'_> {
             return self.roll(Input::Abandon);
         }
         // While a rollover runs its own end serves: a new one is wanted only if the keys in force cannot be given.
-        if waits && settled && !passing && self.pending_keys().next().is_none() {
+        // Nor would a key made during a merge: it counts as given to everybody (section 5.5).
+        if waits && settled && !passing && !merging && self.pending_keys().next().is_none() {
             self.roll(Input::Want(RekeyReason::NewSession));
         }
     }
