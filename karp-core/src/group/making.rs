@@ -9,6 +9,9 @@ use crate::{
     wire::{KeyState, ProtocolList, gsa::Keyed, numbers},
 };
 
+/// Draws from all key ids before those that are free are counted.
+const DRAWS: usize = 16;
+
 impl Core<'_> {
     pub(crate) fn pending_keys(&self) -> impl Iterator<Item = Handle> {
         self.keys
@@ -88,6 +91,16 @@ impl Core<'_> {
                 .iter()
                 .any(|(other, until)| *other == id && *until > now)
         };
+        // Nearly always most ids are free, and one that is drawn from all of them does. All are looked at only if not:
+        // there can be 65,535 of them.
+        let all = u64::from(last.saturating_sub(first)).saturating_add(1);
+        for _ in 0..DRAWS {
+            let nth = self.rng.next_u64().checked_rem(all).unwrap_or(0);
+            let id = u16::try_from(nth).ok().and_then(|nth| first.checked_add(nth));
+            if let Some(id) = id.filter(|id| !taken(*id) && !rests(*id)) {
+                return Some(id);
+            }
+        }
         let free = (first..=last).filter(|id| !taken(*id) && !rests(*id)).count();
         if free == 0 {
             let mut oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
