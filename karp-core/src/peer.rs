@@ -52,8 +52,8 @@ pub(crate) struct Shows {
     pub(crate) current: bool,
     /// A key whose id is another key's here.
     pub(crate) conflict: bool,
-    /// The Pending key: at a merge, the whole half of that office holds it.
-    pub(crate) pending: bool,
+    /// The number of the Pending key, if it was shown: at a merge, the whole half of that office holds it.
+    pub(crate) pending: Option<u32>,
 }
 
 /// An answer owed to a peer's request.

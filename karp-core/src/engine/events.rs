@@ -69,6 +69,7 @@ impl Core<'_> {
             (Some(KeyState::Pending), KeyState::Retiring) if key.was_active => {
                 (KeyState::Active, Event::KeyActivated { id })
             }
+            (Some(_), KeyState::Active) => (KeyState::Active, Event::KeyActivated { id }),
             (Some(_), state) => (state, Event::KeyRetired { id }),
         };
         key.told = Some(told);

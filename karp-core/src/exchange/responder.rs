@@ -175,6 +175,15 @@ impl Core<'_> {
             let answer = refuse(NotifyType::REGISTRATION_FAILED);
             return self.settle_request(row, None, Some(identity), answer, DropReason::TableFull);
         };
+        // The office that this one merges into comes as a registrant: it has lost its office.
+        if self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|membership| membership.gcks == peer)
+        {
+            self.merge_lost();
+        }
         let now = self.now;
         self.sealed.retain(|sealed| sealed.peer != peer);
         if let Some(peer) = self.peers.get_mut(peer) {

@@ -119,15 +119,16 @@ impl Core<'_> {
         self.keys.insert(key)
     }
 
-    /// The one function that changes a key's state. It only moves forward.
+    /// The one function that changes a key's state. It only moves forward, so that a node never goes back to a key that
+    /// it stopped sending with. A Retiring key that was never sent with here (an abandoned one) may still become Active.
     pub(crate) fn advance_key(&mut self, row: Handle, to: KeyState) {
-        let Some(key) = self
-            .keys
-            .get(row)
-            .filter(|key| key.lives() && age(to) > age(key.state))
-        else {
+        let Some(key) = self.keys.get(row).filter(|key| key.lives()) else {
             return;
         };
+        let revived = to == KeyState::Active && key.state == KeyState::Retiring && !key.was_active;
+        if age(to) <= age(key.state) && !revived {
+            return;
+        }
         let was_pending = key.state == KeyState::Pending;
         if to == KeyState::Active {
             // A node has one Active key; the one before it is still accepted.

@@ -3,7 +3,7 @@
 use super::{
     Legacy,
     merge::{MergeAsGreater, MergeAsLesser},
-    rollover::{Effect, Input, Rollover, SaPhase, View},
+    rollover::{Effect, Input, Phase, Rollover, SaPhase, View},
 };
 use crate::{
     command::RekeyReason,
@@ -62,6 +62,8 @@ pub(crate) struct Office {
     pub(crate) registrants_due: Option<Instant>,
     /// Before this nothing new begins (an heir's wait, the pause after a merge).
     pub(crate) quiet_until: Option<Instant>,
+    /// When what forbids a rollover for a time (an heir's wait, another office) may end.
+    gate_due: Option<Instant>,
     /// When another office was last heard, authenticated.
     pub(crate) rival_heard: Option<Instant>,
     pub(crate) merge: Option<MergeAsGreater>,
@@ -124,7 +126,13 @@ impl Core<'_> {
         let auth_key = term_key.as_ref().map(SigningKey::public);
         let now = self.now;
         let heir = self.node.sas.current.is_some();
-        if heir {
+        let own_instance = self.node.instance;
+        let handed_over = self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|membership| membership.handoff == Some(own_instance));
+        if heir && !handed_over {
             crate::counters::bump(&mut self.node.counters.failovers);
         }
         self.node.membership = None;
@@ -173,6 +181,7 @@ impl Core<'_> {
             evict_due: None,
             registrants_due: None,
             quiet_until: None,
+            gate_due: None,
             rival_heard: None,
             merge: None,
             merging: None,
@@ -270,9 +279,8 @@ impl Core<'_> {
         for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {
             if let Some(after) = registrant.merging {
                 // Section 5.5: that the lesser office shows the key is its half's acknowledgement.
-                if self.distributes_to(office, after)
-                    && !(registrant.shows.pending || registrant.shows.current)
-                {
+                let shown = self.shows_pending(registrant.shows) || registrant.shows.current;
+                if self.distributes_to(office, after) && !shown {
                     acknowledged = None;
                 }
             } else if registrant.live {
@@ -296,10 +304,7 @@ impl Core<'_> {
         let rival = self.rival_gates(office);
         let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
         let merging = office.merging.is_some();
-        let has_active = self
-            .keys
-            .rows()
-            .any(|key| key.lives() && key.state == KeyState::Active);
+        let has_active = self.has_active();
         Some(View {
             next,
             acknowledged,
@@ -483,10 +488,6 @@ impl Core<'_> {
             office.key_due = None;
             let _ = due.push(Input::Want(RekeyReason::Operator));
         }
-        if office.force_due.is_some_and(|at| at <= now) {
-            office.force_due = None;
-            let _ = due.push(Input::ForceDue);
-        }
         if office.evict_due.is_some_and(|at| at <= now) {
             office.evict_due = None;
             let _ = due.push(Input::EvictDue);
@@ -495,29 +496,55 @@ impl Core<'_> {
             office.quiet_until = None;
             self.node.stirred = true;
         }
+        if office.gate_due.is_some_and(|at| at <= now) {
+            self.node.stirred = true;
+        }
         for input in due {
             self.roll(input);
+        }
+        let forced = self.node.office.as_ref().and_then(|office| self.force_at(office));
+        if forced.is_some_and(|at| at <= now) {
+            self.roll(Input::ForceDue);
         }
         self.run_merge();
         self.omit_keys();
         self.run_registrants();
+        let gate = self
+            .node
+            .office
+            .as_ref()
+            .and_then(|office| self.next_gate(office));
+        if let Some(office) = self.node.office.as_mut() {
+            office.gate_due = gate;
+        }
+    }
+
+    /// When the rollover that runs is activated without the laggards: DTD before the old key's end (section 7), but
+    /// the new key has hold to reach them if it was made late.
+    fn force_at(&self, office: &Office) -> Option<Instant> {
+        let distributing = matches!(office.rollover.phase(), Phase::Distributing { .. });
+        let late = office.content_at.after(self.hold());
+        office.force_due.filter(|_| distributing).map(|at| at.max(late))
+    }
+
+    /// When the next of those conditions ends that forbid a rollover for a time.
+    fn next_gate(&self, office: &Office) -> Option<Instant> {
+        let heir = office.heir.then(|| office.took.after(self.hold()));
+        let rival = office.rival_heard.map(|at| at.after(self.hold().times(2)));
+        let gates = [heir, rival, self.next_heir_deadline(office)];
+        gates.into_iter().flatten().filter(|at| *at > self.now).min()
     }
 
     /// When the next thing about the office is due. Deadlines that passed and wait for something else do not call.
     pub(crate) fn next_office_deadline(&self) -> Option<Instant> {
         let office = self.node.office.as_ref()?;
-        let heir = office.heir.then(|| office.took.after(self.hold()));
-        let rival = office.rival_heard.map(|at| at.after(self.hold().times(2)));
-        let unregistered = self.next_heir_deadline(office);
         [
             office.rests_until,
             office.key_due,
-            office.force_due,
+            self.force_at(office),
             office.evict_due,
             office.quiet_until,
-            heir,
-            rival,
-            unregistered,
+            office.gate_due,
             office.merge.as_ref().map(|merge| merge.until),
         ]
         .into_iter()

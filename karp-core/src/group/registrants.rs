@@ -81,7 +81,9 @@ impl Core<'_> {
                 Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
                     shows.active |= key.was_active;
                     shows.current |= key.state == KeyState::Active;
-                    shows.pending |= key.state == KeyState::Pending;
+                    if key.state == KeyState::Pending {
+                        shows.pending = Some(key.made);
+                    }
                 }
                 Some(_) => shows.conflict = true,
                 None => {
@@ -105,14 +107,16 @@ impl Core<'_> {
         let peer = self.peers.get(row)?;
         let registrant = peer.registrant?;
         if let Some(after) = registrant.merging {
-            return Some(if registrant.shows.current {
+            // An office without an Active key (its migration waits) has nothing but its Pending one to be shown.
+            let continuing = registrant.shows.current || self.shows_only_key(registrant.shows);
+            return Some(if continuing {
                 Purpose::Whole
             } else {
                 Purpose::Merge { after }
             });
         }
         // Continuing: it has not rebooted since that key was made.
-        if registrant.shows.active {
+        if registrant.shows.active || (office.merging.is_none() && self.shows_only_key(registrant.shows)) {
             return Some(Purpose::Whole);
         }
         let settled = office.rollover.is_settled();
@@ -133,6 +137,28 @@ impl Core<'_> {
             .peekable();
         let any = keys.peek().is_some();
         (any && keys.all(|key| key.made > known)).then_some(Purpose::Whole)
+    }
+
+    /// Whether `shows` has the Pending key while no key is Active: then nothing else is given with it, and who shows it
+    /// has not rebooted since it was made.
+    fn shows_only_key(&self, shows: Shows) -> bool {
+        !self.has_active() && self.shows_pending(shows)
+    }
+
+    /// Whether `shows` has the key that is Pending now.
+    pub(crate) fn shows_pending(&self, shows: Shows) -> bool {
+        let pending = self
+            .keys
+            .rows()
+            .find(|key| key.lives() && key.state == KeyState::Pending);
+        pending.is_some_and(|key| shows.pending == Some(key.made))
+    }
+
+    /// Whether this node has an Active key.
+    pub(crate) fn has_active(&self) -> bool {
+        self.keys
+            .rows()
+            .any(|key| key.lives() && key.state == KeyState::Active)
     }
 
     /// The answer to a registration was sealed; `given`: with the whole state.
@@ -243,6 +269,11 @@ impl Core<'_> {
             }
             ReplyKind::Registration | ReplyKind::Informational => None,
         };
+        // A node without office has no state to give, and must not be taken for one that has.
+        let registered = self.peers.get(row).is_some_and(|peer| peer.registrant.is_some());
+        if kind == ReplyKind::Registration && !registered {
+            return Err(DropReason::Unexpected);
+        }
         // From here on it is taken: the IKE SA's Message IDs decide before generations do (section 7).
         let (spi_i, spi_r) = {
             let sa = self

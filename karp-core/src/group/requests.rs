@@ -37,7 +37,14 @@ impl Core<'_> {
         let ready = |row: Handle| {
             !self.is_outstanding(row) && self.peers.get(row).is_some_and(|peer| peer.sa.is_some())
         };
-        if let Some((row, request)) = self.owed_to_gcks().filter(|(row, _)| ready(*row)) {
+        // Only under an IKE SA that this node made to register.
+        let own = |row: Handle| {
+            self.peers
+                .get(row)
+                .and_then(|peer| peer.sa.as_ref())
+                .is_some_and(|sa| sa.initiator)
+        };
+        if let Some((row, request)) = self.owed_to_gcks().filter(|(row, _)| ready(*row) && own(*row)) {
             return Some((row, request));
         }
         let push = self.peers.iter().find(|(row, peer)| peer.push && ready(*row));

@@ -123,8 +123,7 @@ pub(crate) fn run_until(routers: &mut [Router], what: &str, done: impl Fn(&[Rout
     let end = Instant::now() + PATIENCE;
     while !done(routers) {
         let now = Instant::now();
-        let roles: Vec<Role> = routers.iter().map(Router::role).collect();
-        assert!(now < end, "{what} did not come to pass; roles {roles:?}");
+        assert!(now < end, "{what} did not come to pass:\n{}", report(routers));
         let timeout = routers
             .iter()
             .map(|router| router.endpoint.timeout())
@@ -152,4 +151,19 @@ pub(crate) fn sending_key(router: &Router) -> Option<(u16, String)> {
         .key_table()
         .sending(RoutingProtocol::Ospfv2, clock::now())?;
     Some((row.id, row.fingerprint()?.to_string()))
+}
+
+/// Where every router stands, for the message of a test that waited in vain.
+fn report(routers: &[Router]) -> String {
+    let line = |router: &Router| {
+        let engine = router.endpoint.engine();
+        let (key, gcks) = (sending_key(router), engine.gcks());
+        let tail = &router.events[router.events.len().saturating_sub(12)..];
+        format!(
+            "{:?} under {gcks:?}, generation {}, sends with {key:?}; last {tail:?}\n",
+            engine.role(),
+            engine.generation()
+        )
+    };
+    routers.iter().map(line).collect()
 }

@@ -1,0 +1,13 @@
+//! What the example programs share.
+//!
+//! - [`lan`] is the demonstration behind the example of that name: a whole network on loopback.
+//! - [`node`] runs one router from a configuration file until it is told to stop.
+//! - [`hello`] sends and verifies OSPFv2 and IS-IS hellos, [`timeline`] tells people and programs what happens, and
+//!   [`entropy`] lets a demonstration be repeated.
+#![forbid(unsafe_code)]
+
+pub mod entropy;
+pub mod hello;
+pub mod lan;
+pub mod node;
+pub mod timeline;
