@@ -347,7 +347,11 @@ const fn system_id(number: u32) -> [u8; 6] {
 }
 
 fn key<'r>(row: &'r Row<'_>) -> Result<Key<'r>, Error> {
-    Ok(Key::new(row.id, Algorithm::try_from(row.algorithm)?, row.octets()))
+    Ok(Key::new(
+        row.id,
+        Algorithm::try_from(row.algorithm)?,
+        row.octets(),
+    ))
 }
 
 /// Keeps the row that was looked up for as long as its key is used.

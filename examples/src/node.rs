@@ -122,10 +122,22 @@ fn tell_notice(timeline: &mut Timeline, events: &mut Vec<Event>, notice: &Notice
     match notice {
         Notice::Event(event) => events.push((*event).clone()),
         Notice::LinkLost { error } => {
-            timeline.say(clock::now(), Tone::Bad, "link", &format!("lost the link: {error}"), json!({ "up": false }));
+            timeline.say(
+                clock::now(),
+                Tone::Bad,
+                "link",
+                &format!("lost the link: {error}"),
+                json!({ "up": false }),
+            );
         }
         Notice::LinkRestored => {
-            timeline.say(clock::now(), Tone::Good, "link", "is back on the link", json!({ "up": true }));
+            timeline.say(
+                clock::now(),
+                Tone::Good,
+                "link",
+                "is back on the link",
+                json!({ "up": true }),
+            );
         }
         _ => {}
     }
@@ -144,20 +156,38 @@ fn tell(timeline: &mut Timeline, endpoint: &Endpoint, event: &Event) {
                 Some(format!("{} {fingerprint}", protocol.name()))
             };
             let names: Vec<String> = RoutingProtocol::ALL.iter().filter_map(named).collect();
-            (Tone::Event, "key_installed", format!("accepts key {id} ({})", names.join(", ")))
+            (
+                Tone::Event,
+                "key_installed",
+                format!("accepts key {id} ({})", names.join(", ")),
+            )
         }
         Event::KeyActivated { id } => (Tone::Good, "key_activated", format!("sends with key {id}")),
         Event::KeyRetired { id } => (Tone::Event, "key_retired", format!("only accepts key {id} now")),
         Event::KeyRemoved { id } => (Tone::Event, "key_removed", format!("has deleted key {id}")),
-        Event::PeerJoined { peer, octets, elapsed } => {
+        Event::PeerJoined {
+            peer,
+            octets,
+            elapsed,
+        } => {
             let ms = elapsed.as_millis();
-            (Tone::Event, "peer_joined", format!("{peer} joined: {octets} octets in {ms} ms"))
+            (
+                Tone::Event,
+                "peer_joined",
+                format!("{peer} joined: {octets} octets in {ms} ms"),
+            )
         }
         Event::PeerLeft { peer } => (Tone::Event, "peer_left", format!("{peer} is gone")),
-        Event::RekeyStarted { id } => (Tone::Event, "rekey_started", format!("begins a rollover to key {id}")),
+        Event::RekeyStarted { id } => (
+            Tone::Event,
+            "rekey_started",
+            format!("begins a rollover to key {id}"),
+        ),
         Event::RekeyCompleted { id } => (Tone::Good, "rekey_completed", format!("all use key {id}")),
         Event::Alarm { alarm, raised: true } => (Tone::Bad, "alarm", format!("alarm: {}", alarm.name())),
-        Event::Alarm { alarm, raised: false } => (Tone::Event, "alarm", format!("alarm is over: {}", alarm.name())),
+        Event::Alarm { alarm, raised: false } => {
+            (Tone::Event, "alarm", format!("alarm is over: {}", alarm.name()))
+        }
         _ => return,
     };
     timeline.say(now, tone, name, &text, json!({ "text": text }));

@@ -208,7 +208,12 @@ impl Timeline {
             }
             Style::Plain => writeln!(self.out, "{}  {text}", seconds(ms)),
             Style::Coloured => {
-                writeln!(self.out, "\x1b[2m{}\x1b[0m  \x1b[{}m{text}\x1b[0m", seconds(ms), tone.code())
+                writeln!(
+                    self.out,
+                    "\x1b[2m{}\x1b[0m  \x1b[{}m{text}\x1b[0m",
+                    seconds(ms),
+                    tone.code()
+                )
             }
         };
         let _ = self.out.flush();
@@ -263,12 +268,23 @@ mod tests {
         work(&mut timeline);
         drop(timeline);
         let octets = sink.0.lock().unwrap().clone();
-        String::from_utf8(octets).unwrap().lines().map(str::to_owned).collect()
+        String::from_utf8(octets)
+            .unwrap()
+            .lines()
+            .map(str::to_owned)
+            .collect()
     }
 
     fn take(timeline: &mut Timeline, ms: u64, router: &str) {
         let fields = json!({"key": 7});
-        timeline.gather(at(ms), Tone::Event, "installed", router, "key 7".to_owned(), fields);
+        timeline.gather(
+            at(ms),
+            Tone::Event,
+            "installed",
+            router,
+            "key 7".to_owned(),
+            fields,
+        );
     }
 
     #[test]
@@ -284,7 +300,10 @@ mod tests {
         });
         assert_eq!(
             lines,
-            ["  0.100  r1 r2 r3    key 7 within 79 ms", "  0.260  r4          key 7"]
+            [
+                "  0.100  r1 r2 r3    key 7 within 79 ms",
+                "  0.260  r4          key 7"
+            ]
         );
     }
 
@@ -295,10 +314,16 @@ mod tests {
             timeline.say(at(1200), Tone::Act, "step", "a step", json!({"name": "x"}));
             timeline.plain("not shown");
         });
-        let values: Vec<Value> = lines.iter().map(|line| serde_json::from_str(line).unwrap()).collect();
+        let values: Vec<Value> = lines
+            .iter()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect();
         assert_eq!(values[0]["event"], "installed");
         assert_eq!(values[0]["routers"], json!(["r1"]));
-        assert_eq!((&values[1]["event"], &values[1]["t_ms"]), (&json!("step"), &json!(200)));
+        assert_eq!(
+            (&values[1]["event"], &values[1]["t_ms"]),
+            (&json!("step"), &json!(200))
+        );
         assert_eq!(values.len(), 2);
     }
 }

@@ -39,6 +39,9 @@ pub(crate) struct Heard {
     pub(crate) under: Option<[u8; 16]>,
     /// The row of its sender, if there is one.
     row: Option<Handle>,
+    /// It says it serves under a Rekey SA that this node does not have, and no key here can check that: an heir's
+    /// claim, even if the followed GCKS's own name and instance stand on it.
+    pub(crate) claims_anew: bool,
 }
 
 impl Core<'_> {
@@ -202,7 +205,7 @@ impl Core<'_> {
             }
         }
         let row = self.peers.find(|peer| peer.identity == identity);
-        let heard = Heard {
+        let mut heard = Heard {
             identity,
             instance: message.instance,
             sequence: message.sequence,
@@ -210,13 +213,14 @@ impl Core<'_> {
             handoff: message.handoff.map(|handoff| handoff.0),
             under,
             row,
+            claims_anew: false,
         };
         if under.is_some() {
             if self.is_evicted(&heard.identity) {
                 return Err(DropReason::Evicted);
             }
             self.check_instance(&heard)?;
-            self.check_signature(&heard, &message, &[&ip, &port], octets)?;
+            heard.claims_anew = self.check_signature(&heard, &message, &[&ip, &port], octets)?;
         }
         Ok(heard)
     }
@@ -240,35 +244,43 @@ impl Core<'_> {
     }
 
     /// A GCKS signs (section 5.1). The AUTH_KEY is that of the Rekey SA that its ELECTION_STATE names; a node that has
-    /// it not takes the message as an heir's claim. Whatever comes from the followed GCKS itself has to be signed too:
-    /// or an insider could speak of its leaving, its handing over or its end in its name.
+    /// it not takes the message as an heir's claim, and so says the answer. Whatever else comes from the followed GCKS
+    /// itself has to be signed too: or an insider could speak of its leaving, its handing over or its end in its name.
     fn check_signature(
         &self,
         heard: &Heard,
         message: &Announcement<'_>,
         address: &[&[u8]; 2],
         octets: &[u8],
-    ) -> Result<(), DropReason> {
-        let followed =
-            self.node.membership.as_ref().filter(|membership| {
-                Some(membership.gcks) == heard.row && membership.instance == heard.instance
-            });
+    ) -> Result<bool, DropReason> {
+        let followed = self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|own| Some(own.gcks) == heard.row && own.instance == heard.instance);
+        let serves = heard.claim.state == NodeState::Gcks;
         let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
-        let key = if followed.is_some() && self.node.election.gcks().is_some() {
+        let anew = serves && named.is_none();
+        let key = if followed {
             self.node.sas.current.as_ref().and_then(|sa| sa.auth_key)
-        } else if heard.claim.state == NodeState::Gcks {
+        } else if serves {
             named.and_then(|sa| sa.auth_key)
         } else {
             None
         };
-        let Some(key) = key else { return Ok(()) };
-        let signature = message.signature.ok_or(DropReason::BadSignature)?;
-        let covered = octets.get(..signature.offset).ok_or(DropReason::BadSignature)?;
+        let Some(key) = key else {
+            return Ok(anew && !followed);
+        };
         let [ip, port] = address;
-        if verify(&key, &[ip, port, covered], signature.signature) {
-            Ok(())
-        } else {
-            Err(DropReason::BadSignature)
+        let verified = message.signature.as_ref().is_some_and(|signature| {
+            let covered = octets.get(..signature.offset);
+            covered.is_some_and(|covered| verify(&key, &[ip, port, covered], signature.signature))
+        });
+        match (verified, anew) {
+            (true, _) => Ok(false),
+            // The followed GCKS may have lost its office and taken it again: another term, another key.
+            (false, true) => Ok(true),
+            (false, false) => Err(DropReason::BadSignature),
         }
     }
 
@@ -288,6 +300,17 @@ impl Core<'_> {
         let Some(peer) = self.peers.get_mut(row) else {
             return Err(DropReason::TableFull);
         };
+        peer.heard = Some(now);
+        let followed = self
+            .node
+            .membership
+            .as_ref()
+            .is_some_and(|own| own.gcks == row && own.instance == heard.instance);
+        if heard.claims_anew && followed {
+            // Nobody has proved that it is the GCKS: nothing of what is known of it changes but that it is there.
+            self.heard_peer(row, &heard);
+            return Ok(());
+        }
         let proved = peer
             .instance
             .is_some_and(|known| known.proved && known.instance == heard.instance);
@@ -298,10 +321,9 @@ impl Core<'_> {
         });
         peer.address = from;
         peer.claim = Some(heard.claim);
-        peer.heard = Some(now);
         peer.under = heard.under;
         self.node.stirred = true;
-        self.note_other_office(&heard);
+        self.note_other_office(row, &heard);
         self.heard_peer(row, &heard);
         Ok(())
     }
@@ -353,9 +375,14 @@ impl Core<'_> {
     }
 
     /// "An inherited one counts only until an office is heard under it" (section 7, *an heir*).
-    fn note_other_office(&mut self, heard: &Heard) {
+    fn note_other_office(&mut self, row: Handle, heard: &Heard) {
         let now = self.now;
-        let own = self.node.office.as_ref().map(|office| office.spi);
+        let followed = self.node.membership.as_ref();
+        if followed.is_some_and(|own| own.gcks == row && own.instance == heard.instance) {
+            return;
+        }
+        // The office of the current Rekey SA is this node's own, or the one that it follows: no other.
+        let own = self.node.sas.current_spi();
         if heard.claim.state != NodeState::Gcks {
             return;
         }
@@ -372,7 +399,11 @@ impl Core<'_> {
         if self.peers.is_full() {
             let now = self.now;
             let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
-            let idle = |peer: &Peer| peer.sa.is_none() && peer.registrant.is_none();
+            // Who was given the state, is silent and left the live set is as good as gone.
+            let dead = |peer: &Peer| {
+                peer.registrant.is_some_and(|row| row.given && !row.live) && !peer.is_heard(now)
+            };
+            let idle = |peer: &Peer| (peer.sa.is_none() && peer.registrant.is_none()) || dead(peer);
             let victim = self
                 .peers
                 .iter()
@@ -408,39 +439,57 @@ impl Core<'_> {
         }
     }
 
+    /// Whether this node would join an office of `identity`: whom the survey counts is whom it tries.
+    pub(crate) fn may_be_candidate(&self, identity: &Identity) -> bool {
+        self.creds.grant(identity).may_serve
+            && self.creds.method(identity).is_some()
+            && !self.is_evicted(identity)
+            && identity != self.own_identity()
+    }
+
     /// What an election decision needs to know of the others (section 5.2). Names that may not serve here count as
-    /// nobody, whatever they claim.
+    /// nobody, whatever they claim; a penalised candidate ranks before nobody, but that it is keyed is not forgotten.
     pub(crate) fn survey(&self) -> Survey {
         let settings = self.node.config.settings();
         let own_sa = self.node.installs.announced;
         let generation = own_sa.map_or(0, |(_, generation)| generation);
-        let own = Rank {
+        let rank = |generation, priority, router_id, identity| Rank {
             generation,
-            priority: self.node.priority,
-            router_id: settings.router_id,
-            identity: &settings.identity,
+            priority,
+            router_id,
+            identity,
         };
+        let own = rank(
+            generation,
+            self.node.priority,
+            settings.router_id,
+            &settings.identity,
+        );
         // Generations compare under one Rekey SA only; otherwise they are taken as equal.
         let common = |claim: &ElectionState| match (own_sa, claim.rekey_sa) {
             (Some((own, _)), Some(theirs)) if own == theirs => claim.generation,
             _ => generation,
         };
         let keyed_self = self.node.election.role() == Role::Member;
-        let silent = if keyed_self {
-            self.node.membership.as_ref().map(|membership| membership.gcks)
-        } else {
-            None
-        };
-        let candidate = |identity, claim: ElectionState| Candidate {
-            rank: Rank {
-                generation: common(&claim),
-                priority: claim.priority,
-                router_id: claim.router_id,
-                identity,
-            },
-            role: peer::role(claim.state),
-            keyed: claim.flags.has(ElectionFlags::KEYED),
-            leaving: claim.flags.has(ElectionFlags::LEAVING),
+        let membership = self.node.membership.as_ref().filter(|_| keyed_self);
+        let silent = membership.map(|membership| membership.gcks);
+        let candidate = |address, identity, claim: ElectionState| {
+            let barred = self.node.penalties.bars(&(address, digest(identity)), self.now);
+            Candidate {
+                rank: rank(
+                    common(&claim),
+                    if barred { 0 } else { claim.priority },
+                    claim.router_id,
+                    identity,
+                ),
+                role: if barred {
+                    Role::Initial
+                } else {
+                    peer::role(claim.state)
+                },
+                keyed: claim.flags.has(ElectionFlags::KEYED),
+                leaving: claim.flags.has(ElectionFlags::LEAVING),
+            }
         };
         let peers = self
             .peers
@@ -456,12 +505,13 @@ impl Core<'_> {
             .map(|stranger| (stranger.address, &stranger.identity, stranger.claim));
         let candidates = peers
             .chain(strangers)
-            .filter(|(_, identity, _)| self.creds.grant(identity).may_serve)
-            .filter(|(address, identity, _)| {
-                !self.node.penalties.bars(&(*address, digest(identity)), self.now)
-            })
-            .map(|(_, identity, claim)| candidate(identity, claim));
-        election::survey(own, candidates)
+            .filter(|(_, identity, _)| self.may_be_candidate(identity))
+            .map(|(address, identity, claim)| candidate(address, identity, claim));
+        let mut survey = election::survey(own, candidates);
+        survey.may_serve &= self.creds.grant(&settings.identity).may_serve;
+        // The GCKS has no room: that is no reason to serve beside it (section 5.4).
+        survey.may_serve &= keyed_self || self.node.full.is_none_or(|until| until <= self.now);
+        survey
     }
 
     /// The next regular announcement.

@@ -366,7 +366,15 @@ fn check_protocols(s: &Settings) -> Result<(), ConfigError> {
     }
     let (first, last) = s.key_ids;
     // Eight keys can be listed at once, so a smaller range could never be drawn from.
-    if first == 0 || last < first || last > widest || last.saturating_sub(first) < 7 {
+    let manual = s
+        .manual_keys
+        .iter()
+        .filter(|key| (first..=last).contains(&key.id))
+        .count();
+    let ids = usize::from(last.saturating_sub(first))
+        .saturating_add(1)
+        .saturating_sub(manual);
+    if first == 0 || last < first || last > widest || ids < 8 {
         return Err(ConfigError::KeyIds);
     }
     Ok(())

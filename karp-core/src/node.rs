@@ -89,6 +89,7 @@ impl RekeySas {
     /// Makes `sa` the current one and keeps the one before it to authenticate others.
     pub(crate) fn replace(&mut self, sa: RekeySa, now: Instant) {
         self.retire(now);
+        self.formers.retain(|former| former.spi != sa.spi);
         self.current = Some(sa);
     }
 
@@ -102,6 +103,18 @@ impl RekeySas {
             // There is room now.
             let _ = self.formers.push_front(old);
         }
+    }
+
+    /// Offices heard under them were heard by a member; what an heir hears counts anew (section 7).
+    pub(crate) fn forget_other_offices(&mut self) {
+        for sa in &mut self.formers {
+            sa.other_office = None;
+        }
+    }
+
+    /// Nothing is believed under former ones any more.
+    pub(crate) fn forget_formers(&mut self) {
+        self.formers.clear();
     }
 
     pub(crate) fn clear(&mut self) {
@@ -249,6 +262,8 @@ pub(crate) struct Node {
     pub(crate) office: Option<Office>,
     pub(crate) legacy: Option<Legacy>,
     pub(crate) evicted: heapless::Vec<EvictedUntil, 8>,
+    /// An eviction was heard of: the next whole state ends every key that it does not list, whoever gave it.
+    pub(crate) purge: bool,
     pub(crate) penalties: Penalties<PenaltyKey, 16>,
     /// Key ids that some peer may still know another key under, the oldest first.
     pub(crate) resting_ids: heapless::Deque<(u16, Instant), 64>,
@@ -266,6 +281,8 @@ pub(crate) struct Node {
     pub(crate) wanted: heapless::Deque<(u16, u16), 4>,
     /// Tries of joining candidates so far: every second one takes a random one.
     pub(crate) join_tries: u32,
+    /// Until then a GCKS that proved itself has no room for this node.
+    pub(crate) full: Option<Instant>,
     /// Replies to IKE_SA_INIT taken so far: each has a range of IVs of its own.
     pub(crate) replies: u32,
     /// When an announcement was last triggered by an Initial node.

@@ -8,7 +8,7 @@ use crate::{
     identity::Identity,
     io::Role,
     time::{Duration, Instant},
-    wire::{ElectionFlags, ElectionState, NodeState},
+    wire::{ElectionFlags, ElectionState, NodeState, notify::Instance},
 };
 
 /// Under what a peer announces itself (PROTOCOL.md section 5.1).
@@ -19,6 +19,19 @@ pub(crate) struct KnownInstance {
     pub(crate) next: u32,
     /// It was told inside SK: only another exchange, or a change of this node's Rekey SA, can replace it.
     pub(crate) proved: bool,
+}
+
+impl KnownInstance {
+    /// What N(INSTANCE) said. Announcements of the same instance that were taken meanwhile stay taken.
+    pub(crate) fn proved(before: Option<Self>, said: &Instance) -> Self {
+        let same = before.filter(|known| known.instance == said.instance);
+        let next = same.map_or(said.next_sequence, |known| known.next.max(said.next_sequence));
+        Self {
+            instance: said.instance,
+            next,
+            proved: true,
+        }
+    }
 }
 
 /// What this node's office knows of a registrant.
@@ -37,6 +50,8 @@ pub(crate) struct Registrant {
     /// It is an office that merges into this one (section 5.5).
     /// Keys up to this number were made before its merge: newer ones alone are given to it.
     pub(crate) merging: Option<u32>,
+    /// When it was last heard under this office's Rekey SA, or answered.
+    pub(crate) heard: Instant,
     /// Its last request or registration.
     pub(crate) asked: Instant,
     /// What KEYS_IN_USE of its last request showed.
@@ -52,6 +67,8 @@ pub(crate) struct Shows {
     pub(crate) current: bool,
     /// A key whose id is another key's here.
     pub(crate) conflict: bool,
+    /// That other key is Pending or Active.
+    pub(crate) lasting_conflict: bool,
     /// The number of the Pending key, if it was shown: at a merge, the whole half of that office holds it.
     pub(crate) pending: Option<u32>,
 }
@@ -129,14 +146,18 @@ impl Peer {
         self.claim.as_ref().map(hold)
     }
 
-    /// When it has been silent for its hold, unless it is heard again; `None` if it never was heard.
+    /// When a registrant that counts falls silent: not heard under this office's Rekey SA for its hold.
     pub(crate) fn silent_at(&self) -> Option<Instant> {
-        Some(self.heard?.after(self.hold()?))
+        let registrant = self.registrant?;
+        Some(registrant.heard.after(self.hold()?))
     }
 
     /// It was heard, authenticated, within its hold.
     pub(crate) fn is_heard(&self, now: Instant) -> bool {
-        self.silent_at().is_some_and(|at| now < at)
+        match (self.heard, self.hold()) {
+            (Some(heard), Some(hold)) => now < heard.after(hold),
+            _ => false,
+        }
     }
 
     /// It claims to serve.

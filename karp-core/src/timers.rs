@@ -32,6 +32,10 @@ impl Timers {
         }
     }
 
+    pub(crate) fn is_set(&self, timer: Timer) -> bool {
+        self.iter().any(|(one, _)| one == timer)
+    }
+
     /// Takes a timer that is due at `now`.
     pub(crate) fn take_due(&mut self, now: Instant) -> Option<Timer> {
         let due = self.iter().find(|(_, at)| *at <= now).map(|(timer, _)| timer)?;

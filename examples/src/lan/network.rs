@@ -105,7 +105,8 @@ impl Network {
                     seen.join("\n    ")
                 )));
             }
-            self.round().map_err(|error| End::Failed(format!("waiting for input: {error}")))?;
+            self.round()
+                .map_err(|error| End::Failed(format!("waiting for input: {error}")))?;
         }
     }
 
@@ -148,8 +149,10 @@ impl Network {
             self.longest_stall_ms = stall;
         }
         if stall >= self.hold().as_millis() {
-            let text = format!("the machine stood still for {stall} ms, longer than any router waits for another");
-            self.timeline.say(now, Tone::Bad, "stall", &text, json!({ "ms": stall }));
+            let text =
+                format!("the machine stood still for {stall} ms, longer than any router waits for another");
+            self.timeline
+                .say(now, Tone::Bad, "stall", &text, json!({ "ms": stall }));
         }
         Ok(())
     }
@@ -211,7 +214,11 @@ impl Network {
 
     fn send_hellos(&mut self, index: usize) {
         let now = clock::now();
-        let listeners = self.routers.iter().filter(|router| router.running.is_some()).count();
+        let listeners = self
+            .routers
+            .iter()
+            .filter(|router| router.running.is_some())
+            .count();
         let router = &mut self.routers[index];
         let standing = router.standing(now);
         let Some(Running { endpoint, speaker }) = router.running.as_mut() else {
@@ -225,6 +232,8 @@ impl Network {
 
     fn tell(&mut self, index: usize, event: &Event, now: Instant) {
         let router = self.routers[index].name.clone();
+        let in_office = self.routers[index].role() == Role::Gcks;
+        let is_json = self.timeline.is_json();
         let mut line = |tone, name, text: String, fields| {
             self.timeline.gather(now, tone, name, &router, text, fields);
         };
@@ -239,37 +248,83 @@ impl Network {
                 let role = format!("{role:?}").to_lowercase();
                 line(tone, "role", text.to_owned(), json!({ "role": role }));
             }
-            Event::GcksChanged { gcks: Some(gcks) } => {
-                line(Tone::Event, "follows", format!("follows {gcks}"), json!({ "gcks": gcks.to_string() }));
+            // People read it from the exchange.
+            Event::GcksChanged { gcks: Some(gcks) } if is_json => {
+                line(
+                    Tone::Event,
+                    "follows",
+                    format!("follows {gcks}"),
+                    json!({ "gcks": gcks.to_string() }),
+                );
             }
             Event::KeyInstalled { id } => self.tell_key(index, *id, now),
             Event::KeyActivated { id } => {
-                line(Tone::Good, "key_activated", format!("sends with key {id}"), json!({ "key": id }));
+                line(
+                    Tone::Good,
+                    "key_activated",
+                    format!("sends with key {id}"),
+                    json!({ "key": id }),
+                );
             }
             Event::KeyRetired { id } => {
-                line(Tone::Event, "key_retired", format!("only accepts key {id} now"), json!({ "key": id }));
+                line(
+                    Tone::Event,
+                    "key_retired",
+                    format!("only accepts key {id} now"),
+                    json!({ "key": id }),
+                );
             }
             Event::KeyRemoved { id } => {
-                line(Tone::Event, "key_removed", format!("has deleted key {id}"), json!({ "key": id }));
+                line(
+                    Tone::Event,
+                    "key_removed",
+                    format!("has deleted key {id}"),
+                    json!({ "key": id }),
+                );
             }
-            Event::PeerJoined { peer, octets, elapsed } => {
+            Event::PeerJoined {
+                peer,
+                octets,
+                elapsed,
+            } => {
                 self.tell_joined(index, peer, *octets, *elapsed, now);
             }
-            Event::PeerLeft { peer } => {
-                line(Tone::Event, "peer_left", format!("counts {peer} no more"), json!({ "peer": peer.to_string() }));
+            // Who gave the office up counts nobody any more, and need not say so of each.
+            Event::PeerLeft { peer } if in_office || is_json => {
+                line(
+                    Tone::Event,
+                    "peer_left",
+                    format!("counts {peer} no more"),
+                    json!({ "peer": peer.to_string() }),
+                );
             }
             Event::RekeyStarted { id } => {
-                line(Tone::Event, "rekey_started", format!("begins a rollover to key {id}"), json!({ "key": id }));
+                line(
+                    Tone::Event,
+                    "rekey_started",
+                    format!("begins a rollover to key {id}"),
+                    json!({ "key": id }),
+                );
             }
             Event::RekeyCompleted { id } => {
-                line(Tone::Good, "rekey_completed", format!("knows that all use key {id}"), json!({ "key": id }));
+                line(
+                    Tone::Good,
+                    "rekey_completed",
+                    format!("knows that all use key {id}"),
+                    json!({ "key": id }),
+                );
             }
             Event::Alarm { alarm, raised } => {
                 let (tone, text) = match raised {
                     true => (Tone::Bad, format!("alarm: {}", alarm.name())),
                     false => (Tone::Event, format!("alarm is over: {}", alarm.name())),
                 };
-                line(tone, "alarm", text, json!({ "alarm": alarm.name(), "raised": raised }));
+                line(
+                    tone,
+                    "alarm",
+                    text,
+                    json!({ "alarm": alarm.name(), "raised": raised }),
+                );
             }
             _ => {}
         }
@@ -281,7 +336,11 @@ impl Network {
             return;
         };
         let table = endpoint.engine().key_table();
-        let of = |protocol: RoutingProtocol| table.receiving(protocol, id, now).and_then(|row| row.fingerprint());
+        let of = |protocol: RoutingProtocol| {
+            table
+                .receiving(protocol, id, now)
+                .and_then(|row| row.fingerprint())
+        };
         let [ospf, isis] = hello::PROTOCOLS.map(of);
         if let Some(ospf) = ospf
             && let Err(fingerprint) = self.routers[index].note_key(ospf)
@@ -296,13 +355,16 @@ impl Network {
         let line = format!("accepts key {id} (OSPFv2 {ospf}, IS-IS {isis})");
         let fields = json!({ "key": id, "ospfv2": ospf, "isis": isis });
         let router = &self.routers[index].name;
-        self.timeline.gather(now, Tone::Event, "key_installed", router, line, fields);
+        self.timeline
+            .gather(now, Tone::Event, "key_installed", router, line, fields);
     }
 
     /// Told once for each exchange: by the member.
     fn tell_joined(&mut self, index: usize, peer: &Identity, octets: u32, elapsed: Duration, now: Instant) {
         let router = &self.routers[index];
-        let is_member = router.endpoint().is_some_and(|endpoint| endpoint.engine().gcks() == Some(peer));
+        let is_member = router
+            .endpoint()
+            .is_some_and(|endpoint| endpoint.engine().gcks() == Some(peer));
         if !is_member {
             return;
         }
@@ -313,7 +375,8 @@ impl Network {
             format!("registered with {peer}: {octets} octets")
         };
         let fields = json!({ "gcks": peer.to_string(), "octets": octets, "elapsed_ms": ms });
-        self.timeline.gather(now, Tone::Wire, "exchange", &router.name, text, fields);
+        self.timeline
+            .gather(now, Tone::Wire, "exchange", &router.name, text, fields);
     }
 
     fn tell_sent(&mut self, index: usize, kind: MessageKind, octets: usize, now: Instant) {
@@ -325,7 +388,8 @@ impl Network {
         let text = format!("{what}, {octets} octets");
         let fields = json!({ "kind": kind.name(), "octets": octets });
         let router = &self.routers[index].name;
-        self.timeline.gather(now, Tone::Wire, "sent", router, text, fields);
+        self.timeline
+            .gather(now, Tone::Wire, "sent", router, text, fields);
     }
 
     pub(super) fn hold(&self) -> Duration {
@@ -357,7 +421,9 @@ impl Network {
         let now = clock::now();
         let gcks = self.gcks()?;
         let server = &self.routers[gcks];
-        let key = server.sending(now).filter(|(_, fingerprint)| fingerprint.is_some())?;
+        let key = server
+            .sending(now)
+            .filter(|(_, fingerprint)| fingerprint.is_some())?;
         let spi = server.endpoint()?.engine().rekey_sa_spi();
         let follows = |router: &Router| {
             let Some(endpoint) = router.endpoint() else {
@@ -379,13 +445,19 @@ impl Network {
                 .as_ref()
                 .is_some_and(|running| running.speaker.hears(other.index as u32 + 1, other.started, now))
         };
-        self.live()
-            .all(|at| self.live().all(|other| other.index == at.index || hears(at, other)))
+        self.live().all(|at| {
+            self.live()
+                .all(|other| other.index == at.index || hears(at, other))
+        })
     }
 
     /// Tells every router's hellos who the designated router is.
     pub(super) fn designate(&mut self, index: usize) {
-        for running in self.routers.iter_mut().filter_map(|router| router.running.as_mut()) {
+        for running in self
+            .routers
+            .iter_mut()
+            .filter_map(|router| router.running.as_mut())
+        {
             let Running { speaker, .. } = running;
             Speaker::designate(speaker, index as u32 + 1);
         }

@@ -149,7 +149,13 @@ impl Plan {
 
     /// What router `router` is told at its start. The first time it has the manual key that the network has used so
     /// far; that is gone from its configuration when it starts again.
-    pub(super) fn settings(&self, router: usize, address: SocketAddr, priority: u16, first: bool) -> Settings {
+    pub(super) fn settings(
+        &self,
+        router: usize,
+        address: SocketAddr,
+        priority: u16,
+        first: bool,
+    ) -> Settings {
         let mut settings = Settings::new(&self.group, identity(router), address);
         settings.multicast = self.multicast;
         settings.router_id = router as u64 + 1;
@@ -216,7 +222,10 @@ pub(super) fn name(router: usize) -> String {
 }
 
 pub(super) fn identity(router: usize) -> Identity {
-    #[allow(clippy::expect_used, reason = "three characters are neither none nor too many")]
+    #[allow(
+        clippy::expect_used,
+        reason = "three characters are neither none nor too many"
+    )]
     Identity::fqdn(&name(router)).expect("a short name is an identity")
 }
 

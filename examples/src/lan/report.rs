@@ -94,7 +94,13 @@ pub(super) fn finish(mut net: Network, ended: Result<(), End>) -> Outcome {
             net.timeline.say(now, Tone::Good, "ok", text, json!({}));
         }
         Some(why) => {
-            net.timeline.say(now, Tone::Bad, "failed", &format!("FAILED: {why}"), json!({ "why": why }));
+            net.timeline.say(
+                now,
+                Tone::Bad,
+                "failed",
+                &format!("FAILED: {why}"),
+                json!({ "why": why }),
+            );
         }
     }
     net.timeline.object(&summary.json());
@@ -123,22 +129,31 @@ fn final_state(net: &Network) -> Option<String> {
     let stray = net.evicted().filter(|evicted| {
         let theirs = evicted.keys(now);
         let common = |fingerprint| theirs.iter().any(|(.., theirs)| *theirs == fingerprint);
-        net.live().any(|router| router.keys(now).into_iter().any(|(.., ours)| common(ours)))
+        net.live()
+            .any(|router| router.keys(now).into_iter().any(|(.., ours)| common(ours)))
     });
-    stray.map(|evicted| format!("{} was evicted and has a key in common with the group", evicted.name))
+    stray.map(|evicted| {
+        format!(
+            "{} was evicted and has a key in common with the group",
+            evicted.name
+        )
+    })
 }
 
 fn tables(net: &mut Network, summary: &Summary) {
     let totals = net.totals();
     let mut lines = vec![
         String::new(),
-        format!("{:<44} {:>9} {:>12}", "messages of the protocol", "sent", "octets"),
+        format!(
+            "{:<48} {:>9} {:>12}",
+            "messages of the protocol", "sent", "octets"
+        ),
     ];
     let mut kinds = Map::new();
     for kind in MessageKind::ALL {
         let traffic = totals.of(*kind);
         lines.push(format!(
-            "  {:<42} {:>9} {:>12}",
+            "  {:<46} {:>9} {:>12}",
             kind.name().replace('_', " "),
             traffic.messages,
             traffic.octets
@@ -148,7 +163,10 @@ fn tables(net: &mut Network, summary: &Summary) {
             json!({ "messages": traffic.messages, "octets": traffic.octets }),
         );
     }
-    lines.push(format!("  {:<42} {:>9}", "retransmissions among them", totals.retransmissions));
+    lines.push(format!(
+        "  {:<46} {:>9}",
+        "retransmissions among them", totals.retransmissions
+    ));
     lines.push(String::new());
     for (what, n) in [
         ("initial exchanges", summary.handshakes),
@@ -158,7 +176,7 @@ fn tables(net: &mut Network, summary: &Summary) {
         ("merges", totals.merges),
         ("evictions", summary.evictions),
     ] {
-        lines.push(format!("{what:<44} {n:>9}"));
+        lines.push(format!("{what:<48} {n:>9}"));
     }
     for line in lines {
         net.timeline.plain(&line);
@@ -168,7 +186,8 @@ fn tables(net: &mut Network, summary: &Summary) {
         "longest_stall_ms": net.longest_stall_ms,
     });
     if net.timeline.is_json() {
-        net.timeline.say(clock::now(), Tone::Event, "messages", "", fields);
+        net.timeline
+            .say(clock::now(), Tone::Event, "messages", "", fields);
     }
 }
 
@@ -176,9 +195,16 @@ fn hellos(net: &mut Network) {
     let tally = &net.tally;
     let mut lines = vec![
         String::new(),
-        format!("{:<44} {:>9}", "hellos sent (OSPFv2 and IS-IS)", tally.sent),
-        format!("{:<44} {:>9}", "hellos accepted (each at every receiver)", tally.accepted),
-        format!("{:<44} {:>9}", "hellos lost by this machine", tally.unseen()),
+        format!("{:<48} {:>9}", "hellos sent (OSPFv2 and IS-IS)", tally.sent),
+        format!(
+            "{:<48} {:>9}",
+            "hellos accepted (each at every receiver)", tally.accepted
+        ),
+        format!(
+            "{:<48} {:>9}",
+            "hellos not seen (receiver down, or socket full)",
+            tally.unseen()
+        ),
         "hellos refused".to_owned(),
     ];
     let mut refused = Map::new();
@@ -190,12 +216,12 @@ fn hellos(net: &mut Network) {
             text.push(format!("{} {n}", refusal.name().replace('_', " ")));
         }
         let total = tally.refused_total(class);
-        lines.push(format!("  {:<42} {total:>9}  {}", class.text(), text.join(", ")));
+        lines.push(format!("  {:<46} {total:>9}  {}", class.text(), text.join(", ")));
         refused.insert(class.name().to_owned(), Value::Object(reasons));
     }
     lines.push(String::new());
     let fields = json!({
-        "sent": tally.sent, "accepted": tally.accepted, "lost_by_machine": tally.unseen(), "refused": refused,
+        "sent": tally.sent, "accepted": tally.accepted, "not_seen": tally.unseen(), "refused": refused,
     });
     for line in lines {
         net.timeline.plain(&line);

@@ -71,6 +71,8 @@ pub(super) struct Router {
     held_earlier: BTreeSet<[u8; 4]>,
     /// What was counted before its last start.
     past: Totals,
+    /// What it had counted when it was evicted: what it does alone is none of the group's.
+    last_word: Option<Totals>,
     /// When it last came up.
     pub(super) started: Instant,
     /// When it last went down.
@@ -93,6 +95,7 @@ impl Router {
             held: BTreeSet::new(),
             held_earlier: BTreeSet::new(),
             past: Totals::default(),
+            last_word: None,
             started: Instant::ZERO,
             stopped: Instant::ZERO,
             recorded: VecDeque::new(),
@@ -112,7 +115,13 @@ impl Router {
             let settings = plan.settings(self.index, address, self.priority, first);
             let entropy = plan.entropy(self.index, self.boots);
             let store = plan.store(self.index)?;
-            Ok::<_, anyhow::Error>(Endpoint::with_parts(settings, None, store, entropy, Heap::default()))
+            Ok::<_, anyhow::Error>(Endpoint::with_parts(
+                settings,
+                None,
+                store,
+                entropy,
+                Heap::default(),
+            ))
         };
         let mut endpoint = match open(self.address)? {
             // Somebody else was given the port while this router was down.
@@ -142,6 +151,12 @@ impl Router {
         self.stopped = clock::now();
         self.held_earlier.append(&mut self.held);
         self.life = Life::Down;
+    }
+
+    /// From now on it is none of the group any more.
+    pub(super) fn evict(&mut self) {
+        self.last_word = Some(self.totals());
+        self.life = Life::Evicted;
     }
 
     pub(super) fn endpoint(&self) -> Option<&Node> {
@@ -236,8 +251,11 @@ impl Router {
         std::mem::take(&mut self.recorded)
     }
 
-    /// What was counted at this router over all its starts.
+    /// What was counted at this router over all its starts, up to its eviction.
     pub(super) fn totals(&self) -> Totals {
+        if let Some(totals) = &self.last_word {
+            return totals.clone();
+        }
         let mut totals = self.past.clone();
         if let Some(endpoint) = self.endpoint() {
             totals.add(endpoint.engine().counters());
@@ -251,9 +269,7 @@ impl Router {
             return format!("{} is down", self.name);
         };
         let engine = endpoint.engine();
-        let follows = engine
-            .gcks()
-            .map_or(String::new(), |gcks| format!(" of {gcks}"));
+        let follows = engine.gcks().map_or(String::new(), |gcks| format!(" of {gcks}"));
         let keys: Vec<String> = self
             .keys(now)
             .iter()
@@ -281,7 +297,11 @@ impl Router {
             self.priority,
             engine.generation(),
             keys.join(", "),
-            if self.has_manual_key(now) { ", manual key" } else { "" },
+            if self.has_manual_key(now) {
+                ", manual key"
+            } else {
+                ""
+            },
             list(", waiting for keys", &waiting),
             list(", not acknowledged", &lagging),
             list(", alarms", &alarms),

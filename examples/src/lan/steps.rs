@@ -3,6 +3,7 @@
 use karp_core::{
     algorithm::RoutingProtocol,
     command::{Command, RekeyReason},
+    crypto::Fingerprint,
     error::CommandError,
     io::{MessageKind, Role},
     time::Duration,
@@ -167,13 +168,13 @@ fn limit(net: &Network) -> Duration {
 fn say(net: &mut Network, router: usize, event: &str, text: &str) {
     let name = plan::name(router);
     let line = format!("{name:<11} {text}");
-    net.timeline.say(clock::now(), Tone::Act, event, &line, json!({ "router": name }));
+    net.timeline
+        .say(clock::now(), Tone::Act, event, &line, json!({ "router": name }));
 }
 
 fn command(net: &mut Network, router: usize, command: Command<'_>) -> Result<(), End> {
-    let refused = |error: CommandError| {
-        End::Failed(format!("{} refused {command:?}: {error}", plan::name(router)))
-    };
+    let refused =
+        |error: CommandError| End::Failed(format!("{} refused {command:?}: {error}", plan::name(router)));
     net.routers[router].command(command).map_err(refused)
 }
 
@@ -241,7 +242,11 @@ fn manual(net: &mut Network) -> Result<(), End> {
     }
     net.designate(last);
     let limit = limit(net);
-    net.until(limit, "every router hears every other under the manual key", |net| net.is_meshed())?;
+    net.until(
+        limit,
+        "every router hears every other under the manual key",
+        |net| net.is_meshed(),
+    )?;
     net.pass(Duration::from_millis(500))
 }
 
@@ -249,7 +254,10 @@ fn automatic(net: &mut Network) -> Result<(), End> {
     let mut order: Vec<usize> = (0..net.routers.len()).collect();
     net.story.shuffle(&mut order);
     for router in order {
-        say(net, router, "join", "starts its key management");
+        let name = plan::name(router);
+        let text = "starts its key management".to_owned();
+        net.timeline
+            .gather(clock::now(), Tone::Act, "join", &name, text, json!({}));
         command(net, router, Command::Join)?;
         let jitter = net.story.below(300 / net.routers.len() as u64 + 1);
         net.pass(Duration::from_millis(jitter))?;
@@ -282,7 +290,12 @@ fn rollover(net: &mut Network) -> Result<(), End> {
 fn new_session(net: &mut Network) -> Result<(), End> {
     let old = key_now(net);
     let router = member(net, |_| true)?;
-    say(net, router, "session", "restarts OSPF: its sequence numbers begin again");
+    say(
+        net,
+        router,
+        "session",
+        "restarts OSPF: its sequence numbers begin again",
+    );
     let now = clock::now();
     if let Some(running) = net.routers[router].running.as_mut() {
         running.speaker.restart_ospf(now);
@@ -313,12 +326,22 @@ fn crash(net: &mut Network) -> Result<(), End> {
     for router in 0..net.routers.len() {
         if router != heir {
             let is_backup = router == backup;
-            set_priority(net, router, if is_backup { priority::BACKUP } else { priority::OTHER })?;
+            set_priority(
+                net,
+                router,
+                if is_backup {
+                    priority::BACKUP
+                } else {
+                    priority::OTHER
+                },
+            )?;
         }
     }
     // No key has changed: keys belong to the routers, and losing the key server loses none. The new one makes its own key
     // a hold later; the router that crashed is back by then.
-    net.until(limit, "all survivors follow it", |net| net.agreed().is_some() && net.is_meshed())
+    net.until(limit, "all survivors follow it", |net| {
+        net.agreed().is_some() && net.is_meshed()
+    })
 }
 
 /// The one that crashed. It usually waits; on a lossy link it may come so late that the new key server's first key is
@@ -362,13 +385,21 @@ fn reboot(net: &mut Network) -> Result<bool, End> {
         });
         if waits && !waited {
             waited = true;
-            say(net, router, "waits", "is registered, and waits for keys that are new to it");
+            say(
+                net,
+                router,
+                "waits",
+                "is registered, and waits for keys that are new to it",
+            );
         }
         net.agreed().is_some() && net.is_meshed()
     })?;
     let now = clock::now();
     if let Some(fingerprint) = net.routers[router].has_key_from_before(now) {
-        return Err(End::Failed(format!("{} has key {fingerprint} from before", plan::name(router))));
+        return Err(End::Failed(format!(
+            "{} has key {fingerprint} from before",
+            plan::name(router)
+        )));
     }
     let (refused, passed) = net.replay(router, recorded);
     if passed > 0 || refused == 0 {
@@ -376,7 +407,9 @@ fn reboot(net: &mut Network) -> Result<bool, End> {
             "of the hellos recorded before the reboot, {refused} were refused for their key and {passed} were not"
         )));
     }
-    let text = format!("has none of its {before} earlier keys, and refuses {refused} hellos recorded before it went");
+    let text = format!(
+        "has none of its {before} earlier keys, and refuses {refused} hellos recorded before it went"
+    );
     say(net, router, "clean", &text);
     Ok(waited)
 }
@@ -417,29 +450,44 @@ fn leave(net: &mut Network) -> Result<(), End> {
     net.routers[router].life = Life::Leaving;
     command(net, router, Command::Leave)?;
     let limit = limit(net);
-    net.until(limit, "it has forgotten its keys, and the key server has forgotten it", |net| {
-        let now = clock::now();
-        let gone = net.routers[router].role() == Role::Left && net.routers[router].keys(now).is_empty();
-        let server = net.gcks().and_then(|server| net.routers[server].endpoint());
-        let counted = server.is_none_or(|server| {
-            let mut peers = server.engine().peers();
-            peers.any(|peer| peer.live && *peer.identity == identity)
-        });
-        gone && !counted
-    })?;
+    net.until(
+        limit,
+        "it has forgotten its keys, and the key server has forgotten it",
+        |net| {
+            let now = clock::now();
+            let gone = net.routers[router].role() == Role::Left && net.routers[router].keys(now).is_empty();
+            let server = net.gcks().and_then(|server| net.routers[server].endpoint());
+            let counted = server.is_none_or(|server| {
+                let mut peers = server.engine().peers();
+                peers.any(|peer| peer.live && *peer.identity == identity)
+            });
+            gone && !counted
+        },
+    )?;
     net.routers[router].stop();
     // The others go on as before.
-    net.until(limit, "the others go on as before", |net| net.agreed().is_some() && net.is_meshed())
+    net.until(limit, "the others go on as before", |net| {
+        net.agreed().is_some() && net.is_meshed()
+    })
 }
 
 fn evict(net: &mut Network) -> Result<(), End> {
     let server = gcks(net)?;
     let old = key_now(net);
     // Not the one that has just come back.
-    let last = net.live().filter(|router| router.index != server).map(|router| router.index).max();
+    let last = net
+        .live()
+        .filter(|router| router.index != server)
+        .map(|router| router.index)
+        .max();
     let out = last.ok_or_else(|| End::Failed("nobody is left to evict".to_owned()))?;
     let identity = net.routers[out].identity.clone();
-    say(net, server, "evict", &format!("is told by its operator to evict {identity}"));
+    say(
+        net,
+        server,
+        "evict",
+        &format!("is told by its operator to evict {identity}"),
+    );
     let now = clock::now();
     let old_ids = net
         .live()
@@ -447,20 +495,37 @@ fn evict(net: &mut Network) -> Result<(), End> {
         .map(|(id, ..)| id)
         .collect();
     net.tally.cut_over = Some(CutOver { old_ids });
-    net.routers[out].life = Life::Evicted;
+    let theirs: Vec<Fingerprint> = net.routers[out]
+        .keys(now)
+        .into_iter()
+        .map(|(.., fingerprint)| fingerprint)
+        .collect();
+    net.routers[out].evict();
     command(net, server, Command::Evict(&identity))?;
-    agree_on_new(net, old, "all that remain send with a key that the evicted router does not have")?;
+    agree_on_new(
+        net,
+        old,
+        "all that remain send with a key that the evicted router does not have",
+    )?;
     let limit = limit(net);
-    net.until(limit, "no router that remains has a key in common with the evicted one", |net| {
-        let now = clock::now();
-        let theirs = net.routers[out].keys(now);
-        net.live().all(|router| {
-            let mut ours = router.keys(now).into_iter();
-            !ours.any(|(.., ours)| theirs.iter().any(|(.., theirs)| *theirs == ours))
-        })
-    })?;
+    net.until(
+        limit,
+        "no router that remains has any key that the evicted one had",
+        |net| {
+            let now = clock::now();
+            net.live().all(|router| {
+                let mut ours = router.keys(now).into_iter();
+                !ours.any(|(.., ours)| theirs.contains(&ours))
+            })
+        },
+    )?;
     net.tally.cut_over = None;
-    say(net, out, "evicted", "has no key that the others accept; it goes on trying for a second");
+    say(
+        net,
+        out,
+        "evicted",
+        "has no key that the others accept; it goes on trying for a second",
+    );
     net.pass(Duration::from_secs(1))?;
     if net.tally.accepted_from_evicted > 0 {
         return Err(End::Failed(format!(
@@ -468,5 +533,7 @@ fn evict(net: &mut Network) -> Result<(), End> {
             net.tally.accepted_from_evicted
         )));
     }
-    net.until(limit, "those that remain are one group", |net| net.agreed().is_some() && net.is_meshed())
+    net.until(limit, "those that remain are one group", |net| {
+        net.agreed().is_some() && net.is_meshed()
+    })
 }

@@ -108,10 +108,21 @@ pub(super) struct Tally {
 }
 
 impl Tally {
-    pub(super) fn sent(&mut self, from: usize, standing: Standing, sent: Sent, listeners: usize, now: Instant) {
+    pub(super) fn sent(
+        &mut self,
+        from: usize,
+        standing: Standing,
+        sent: Sent,
+        listeners: usize,
+        now: Instant,
+    ) {
         self.sent += 1;
         self.expected += listeners as u64;
-        let record = Record { from, standing, at: now };
+        let record = Record {
+            from,
+            standing,
+            at: now,
+        };
         self.records.insert(sent.mark, record);
         if now.since(self.pruned) > MEMORY {
             self.pruned = now;
@@ -131,7 +142,8 @@ impl Tally {
         self.judged += 1;
         let Err(refusal) = judged.verdict else {
             self.accepted += 1;
-            if record.standing == Standing::Evicted && standing == Standing::Keyed && self.cut_over.is_none() {
+            if record.standing == Standing::Evicted && standing == Standing::Keyed && self.cut_over.is_none()
+            {
                 self.accepted_from_evicted += 1;
             }
             return;
@@ -158,7 +170,11 @@ impl Tally {
             (_, Standing::Unkeyed) => Class::AtUnkeyed,
             (Standing::Leaving, _) | (_, Standing::Leaving) => Class::Leaving,
             (_, Standing::Keyed) => {
-                let old = |id| self.cut_over.as_ref().is_some_and(|cut| cut.old_ids.contains(&id));
+                let old = |id| {
+                    self.cut_over
+                        .as_ref()
+                        .is_some_and(|cut| cut.old_ids.contains(&id))
+                };
                 if refusal == Refusal::UnknownKey && judged.key.is_some_and(old) {
                     Class::CutOver
                 } else {

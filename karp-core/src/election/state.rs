@@ -253,8 +253,7 @@ fn leave(from: Election, sink: &mut Sink) -> Election {
     }
     match from {
         Election::Left => {}
-        Election::Initial { .. } => sink.add(Effect::StopSeeking),
-        Election::Member(_) => {
+        Election::Initial { .. } | Election::Member(_) => {
             sink.add(Effect::StopSeeking);
             sink.add(Effect::Unfollow);
         }
@@ -479,6 +478,8 @@ fn member(stage: Member, input: Input, sink: &mut Sink) -> Election {
             sink.add(Effect::Clear(Timer::Turn));
             sink.add(Effect::StopSeeking);
             sink.add(Effect::Unfollow);
+            // Whatever becomes of the heir, hints must not keep this node waiting for ever.
+            sink.add(Effect::Set(Timer::Validate, Span::Validate));
             Election::Initial {
                 stage: Initial::Waiting(who),
                 waited: true,
@@ -523,6 +524,7 @@ fn gcks(stage: Gcks, input: Input, sink: &mut Sink) -> Election {
     let stay = Election::Gcks(stage);
     match (stage, input) {
         (Gcks::Serving, Input::HandOff(to)) => {
+            sink.add(Effect::StopSeeking);
             sink.add(Effect::Set(Timer::Succession, Span::Hold(1)));
             sink.add(Effect::Announce);
             Election::Gcks(Gcks::HandingOff(to))
@@ -534,6 +536,7 @@ fn gcks(stage: Gcks, input: Input, sink: &mut Sink) -> Election {
         }
         (Gcks::HandingOff(to), Input::SuccessorServes(who)) if to == who => {
             sink.add(Effect::Clear(Timer::Succession));
+            sink.add(Effect::StopSeeking);
             sink.add(Effect::Resign);
             sink.add(Effect::Join(to));
             sink.add(Effect::Announce);

@@ -20,9 +20,17 @@ impl Core<'_> {
         let joined = self.node.election != Election::Left;
         match command {
             Command::Join => {
-                if !joined {
+                if joined && (self.node.leaving || self.node.goodbyes > 0) {
+                    // The host changed its mind before all was said.
+                    self.finish_leaving();
+                }
+                if self.node.election == Election::Left {
                     self.node.goodbyes = 0;
                     self.node.leaving = false;
+                    self.node.promised = None;
+                    // Its keys were forgotten, so it must not be taken for one that still has them.
+                    self.rng.fill_bytes(&mut self.node.instance);
+                    self.node.sequence = 0;
                     self.step(Input::Join);
                     self.schedule_hello();
                     self.set_timer(Timer::Cookie, crate::time::Duration::from_secs(30));
@@ -58,6 +66,9 @@ impl Core<'_> {
             Command::Rekey { protocol, reason } => {
                 if !joined {
                     return Err(CommandError::NotJoined);
+                }
+                if self.protects_itself(protocol.code(), reason.code()) {
+                    return Ok(());
                 }
                 if self.node.office.is_some() {
                     self.roll(rollover::Input::Want(reason));

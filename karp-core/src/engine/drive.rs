@@ -29,11 +29,15 @@ impl Core<'_> {
     /// It has lost office and membership, is Initial, and keeps its unexpired keys.
     fn pause(&mut self) {
         crate::counters::bump(&mut self.node.counters.pauses);
+        if self.node.leaving || self.node.goodbyes > 0 {
+            // The host had left before it fell asleep.
+            return self.finish_leaving();
+        }
         self.step(Input::Paused);
         self.node.office = None;
         self.node.sas.next = None;
         self.node.legacy = None;
-        self.node.leaving = false;
+        self.node.membership = None;
         self.node.refusals.clear();
         self.handshakes.retain(|_| false);
         self.sealed.retain(|_| false);
@@ -78,6 +82,7 @@ impl Core<'_> {
         }
         self.run_attempts();
         self.run_half_open();
+        self.run_joining();
         self.run_membership();
         self.run_office();
         self.run_keys();

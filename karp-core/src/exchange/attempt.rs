@@ -84,6 +84,8 @@ pub struct Attempt {
     pub(super) cookie: heapless::Vec<u8, MAX_COOKIE_LEN>,
     pub(super) redirected_from: Option<SocketAddr>,
     pub(super) redirects: u8,
+    /// It was begun anew under another SPI after a cookie came for it.
+    pub(super) renewed: bool,
     pub(crate) stage: AttemptStage,
     pub(super) sent: u8,
     /// When the present message is sent next; `None` if not again.
@@ -92,7 +94,7 @@ pub struct Attempt {
     pub(super) started: Instant,
     pub(super) octets: u32,
     /// The other side said no without proving who it is, or its proof was wrong: the attempt goes on waiting for a
-    /// better answer, and its end counts as a proved failure.
+    /// better answer.
     pub(super) refused: bool,
 }
 
@@ -111,6 +113,7 @@ impl Attempt {
             cookie: self.cookie.clone(),
             redirected_from: self.redirected_from,
             redirects: self.redirects,
+            renewed: true,
             stage: AttemptStage::Init,
             sent: 0,
             next: Some(now),
@@ -195,6 +198,7 @@ impl Core<'_> {
             cookie: heapless::Vec::new(),
             redirected_from: None,
             redirects: 0,
+            renewed: false,
             stage: AttemptStage::Init,
             sent: 0,
             next: Some(self.now),
@@ -221,7 +225,9 @@ impl Core<'_> {
     /// Room for one more attempt: four at once, of which one at a proved peer displaces one at a hint; in the table
     /// that they share with half-open exchanges an answered one goes first, then a random one.
     fn make_room_for_attempt(&mut self, proved: bool) -> bool {
-        if self.attempts() >= MAX_ATTEMPTS.min(self.handshakes.capacity()) {
+        // Half of the table stays free for others: forged rivals must not keep a GCKS from answering.
+        let most = MAX_ATTEMPTS.min(self.handshakes.capacity().div_ceil(2));
+        if self.attempts() >= most {
             let hint = self
                 .handshakes
                 .find(|row| row.attempt().is_some_and(|attempt| !attempt.proved));
@@ -277,21 +283,17 @@ impl Core<'_> {
             let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(over) else {
                 break;
             };
-            // As long as another attempt of the same exchange runs, nothing is said about the candidate.
-            if self.family(attempt.spi_i, attempt.to).next().is_some() {
+            // As long as another attempt at it runs, nothing is said about the candidate.
+            if self.is_attempting(attempt.to) {
                 continue;
             }
-            let failure = if attempt.refused {
-                Failure::Proved
-            } else {
-                Failure::TimedOut
-            };
+            // A refusal that nobody proved is no more than a time-out: any racer could have sent it.
             if attempt.refused {
                 self.node.alarms.set(Alarm::ProofRefused, true);
             }
             self.node
                 .penalties
-                .fail((attempt.to, digest(&attempt.expect)), failure, now);
+                .fail((attempt.to, digest(&attempt.expect)), Failure::TimedOut, now);
             self.attempt_ended(attempt.purpose);
         }
     }

@@ -11,7 +11,7 @@ use super::{
     sa::wire_fault,
 };
 use crate::{
-    crypto::IkeKeys,
+    crypto::{DhSecret, IkeKeys},
     election::Failure,
     error::DropReason,
     group::{self, CheckedState},
@@ -20,6 +20,7 @@ use crate::{
     node::{Core, digest},
     peer::KnownInstance,
     storage::Handle,
+    time::Duration,
     wire::{
         ElectionState, Header, NodeState, NotifyType, Payloads,
         message::Contents,
@@ -28,6 +29,9 @@ use crate::{
         sa::{Purpose as Suite, check_answer},
     },
 };
+
+/// A request with a cookie has this long before the one without goes out again.
+const COOKIE_LEAD: Duration = Duration::from_millis(250);
 
 /// What a response to GSA_AUTH proved.
 struct Answer {
@@ -151,9 +155,33 @@ impl Core<'_> {
         if known {
             return Err(DropReason::Replayed);
         }
+        let to = attempt.to;
+        let mut others = self.handshakes.rows().filter_map(Handshake::attempt);
+        let answered = others.any(|other| other.to == to && !other.cookie.is_empty());
+        drop(others);
+        if attempt.renewed && answered {
+            return Err(DropReason::RateLimited);
+        }
         let mut sibling = attempt.sibling(self.now);
         sibling.cookie = heapless::Vec::from_slice(cookie).map_err(|_| DropReason::Malformed)?;
-        self.insert_sibling(sibling).map(|_| ())
+        self.insert_sibling(sibling)?;
+        // The attempt without cookie goes on under another SPI and nonce: an honest responder that wanted no cookie
+        // answers that, and its answer cannot be taken for one to the request with the cookie.
+        let (mut spi_i, mut nonce) = ([0; 8], [0; 32]);
+        self.rng.fill_bytes(&mut spi_i);
+        self.rng.fill_bytes(&mut nonce);
+        let secret = DhSecret::generate(self.rng);
+        let now = self.now;
+        if let Some(attempt) = self.attempt_mut(root).filter(|attempt| !attempt.renewed)
+            && let AttemptStage::Init = attempt.stage
+        {
+            attempt.renewed = true;
+            (attempt.spi_i, attempt.nonce, attempt.secret) = (spi_i, nonce, secret);
+            attempt.sent = 0;
+            // The attempt with the cookie goes first.
+            attempt.next = Some(now.after(COOKIE_LEAD));
+        }
+        Ok(())
     }
 
     /// A REDIRECT is a hint: another address to try (RFC 5685).
@@ -313,6 +341,10 @@ impl Core<'_> {
                 if let Some(alarm) = alarm {
                     self.node.alarms.set(alarm, true);
                 }
+                if alarm == Some(Alarm::GroupFull) {
+                    // No failure of the candidate: stay, and come back (section 5.4).
+                    self.node.full = Some(self.now.after(self.hold()));
+                }
                 self.node
                     .penalties
                     .fail((to, digest(&answer.identity)), failure, self.now);
@@ -364,11 +396,7 @@ impl Core<'_> {
             peer.heard = Some(now);
             peer.under = None;
             peer.reply = None;
-            peer.instance = Some(KnownInstance {
-                instance: instance.instance,
-                next: instance.next_sequence,
-                proved: true,
-            });
+            peer.instance = Some(KnownInstance::proved(peer.instance, &instance));
             let elapsed = u32::try_from(now.since(attempt.started).as_millis()).unwrap_or(u32::MAX);
             peer.exchange = (attempt.octets, elapsed);
         }
@@ -382,9 +410,10 @@ impl Core<'_> {
         ] {
             self.node.alarms.set(alarm, false);
         }
+        self.node.full = None;
         // Section 4: the first that authenticates wins and the others end.
         self.end_attempts();
-        self.note_evicted(&evicted);
+        self.hear_of_evictions(&evicted);
         self.registered(peer, instance.instance, attempt.purpose, state);
         Ok(())
     }

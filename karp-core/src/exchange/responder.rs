@@ -193,11 +193,7 @@ impl Core<'_> {
             peer.reply = None;
             peer.push = false;
             peer.sa = None;
-            peer.instance = Some(KnownInstance {
-                instance: instance.instance,
-                next: instance.next_sequence,
-                proved: true,
-            });
+            peer.instance = Some(KnownInstance::proved(peer.instance, &instance));
         }
         self.strangers.retain(|stranger| stranger.address != from);
         crate::counters::bump(&mut self.node.counters.handshakes_answered);
@@ -265,7 +261,7 @@ impl Core<'_> {
         };
         if written.is_none() {
             self.handshakes.remove(row);
-            return None;
+            return self.poll_half_open(buffer);
         }
         let half_open = self.half_open_mut(row)?;
         let len = half_open.response.len();

@@ -200,6 +200,18 @@ impl Core<'_> {
         self.table_changed();
     }
 
+    /// What is not Active goes at once (eviction).
+    pub(crate) fn end_all_but_active(&mut self) {
+        let older = self
+            .keys
+            .iter()
+            .filter(|(_, key)| key.lives() && key.state != KeyState::Active);
+        let older: heapless::Vec<Handle, 32> = older.map(|(row, _)| row).take(32).collect();
+        for row in older {
+            self.end_key(row);
+        }
+    }
+
     /// A key id is not given to another key until every peer can have forgotten the old one (section 7).
     pub(crate) fn rest_id(&mut self, id: u16, span: Duration) {
         let until = self.now.after(span);
@@ -251,12 +263,11 @@ impl Core<'_> {
                     continue;
                 }
             }
-            // A Pending key is the business of the rollover that made it.
-            let pending = self
-                .keys
-                .get(row)
-                .is_some_and(|key| key.state == KeyState::Pending);
-            if pending && self.node.office.is_some() {
+            // A Pending key is the business of the rollover that made it: it is ended by the state that omits it.
+            let current = self.node.sas.current_spi();
+            let listed = |key: &TrafficKey| key.listed_by.is_some() && key.listed_by == current;
+            let pending = |key: &TrafficKey| key.state == KeyState::Pending && listed(key);
+            if self.keys.get(row).is_some_and(pending) {
                 continue;
             }
             self.end_key(row);

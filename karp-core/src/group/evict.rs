@@ -3,6 +3,7 @@
 use super::{EvictedList, rollover::Input};
 use crate::{
     command::RekeyReason,
+    election::{self, Election, Gcks},
     error::CommandError,
     identity::Identity,
     node::{Core, EvictedUntil, digest},
@@ -27,14 +28,22 @@ impl Core<'_> {
         if known.is_none() && self.creds.grant(identity) == crate::identity::Grant::NONE {
             return Err(CommandError::UnknownIdentity);
         }
+        // An office that was on its way to the evicted router stays here.
+        if let Election::Gcks(Gcks::HandingOff(to)) = self.node.election
+            && known == Some(Handle::from_number(to.0))
+        {
+            self.step(election::Input::HandoffFailed);
+        }
         self.note_evicted(&EvictedList::from_iter([digest(identity)]));
         self.change_everything();
         crate::counters::bump(&mut self.node.counters.evictions);
         Ok(())
     }
 
-    /// Remembers evicted identities for a Rekey SA lifetime, eight at most, and refuses them in any role.
-    pub(crate) fn note_evicted(&mut self, list: &EvictedList) {
+    /// Remembers evicted identities for a Rekey SA lifetime, eight at most, and refuses them in any role. Says
+    /// whether there were any that were not known.
+    fn note_evicted(&mut self, list: &EvictedList) -> bool {
+        let mut news = false;
         let until = self.now.after(self.node.config.settings().rekey_sa_lifetime);
         let now = self.now;
         let own = digest(self.own_identity());
@@ -47,6 +56,7 @@ impl Core<'_> {
             if self.node.evicted.is_full() {
                 self.node.evicted.remove(0);
             }
+            news = true;
             let _ = self.node.evicted.push(EvictedUntil {
                 digest: *entry,
                 until,
@@ -62,6 +72,23 @@ impl Core<'_> {
         for row in out {
             self.peer_left(row);
         }
+        news
+    }
+
+    /// EVICTED came with a state, or from a greater office.
+    pub(crate) fn hear_of_evictions(&mut self, list: &EvictedList) {
+        if !self.note_evicted(list) {
+            return;
+        }
+        if self.node.office.is_some() {
+            // This half does the same before it takes a key of the other (section 5.5, merge, step 2), or who was put
+            // out would read it under the present Rekey SA.
+            self.renew_rekey_sa();
+            self.node.sas.forget_formers();
+        } else {
+            // The next whole state is all that is left to a member.
+            self.node.purge = true;
+        }
     }
 
     /// A new Rekey SA and a new Pending key, to each remaining member by unicast; GSA_REKEY under the new one follows
@@ -75,23 +102,28 @@ impl Core<'_> {
             self.advance_key(row, KeyState::Retiring);
         }
         // (2) A new Rekey SA and a new key.
+        self.make_key(RekeyReason::Compromise);
+        self.renew_rekey_sa();
+        if let Some(office) = self.node.office.as_mut() {
+            office.evict_due = Some(now.after(hold.times(2)));
+            office.merge = None;
+        }
+        self.roll(Input::Evict);
+    }
+
+    /// A new Rekey SA at once, to each remaining member by unicast.
+    fn renew_rekey_sa(&mut self) {
         if let Some(office) = self.node.office.as_mut() {
             office.next = None;
         }
         self.node.sas.next = None;
         self.make_next_sa();
         self.commit_next_sa();
-        self.make_key(RekeyReason::Compromise);
         for peer in self.peers.rows_mut() {
             if let Some(registrant) = peer.registrant.as_mut().filter(|row| row.given) {
                 registrant.acked = None;
                 peer.push = peer.sa.is_some();
             }
         }
-        if let Some(office) = self.node.office.as_mut() {
-            office.evict_due = Some(now.after(hold.times(2)));
-            office.merge = None;
-        }
-        self.roll(Input::Evict);
     }
 }

@@ -57,7 +57,8 @@ impl Core<'_> {
         office.last_made = office.last_made.saturating_add(1);
         let made = office.last_made;
         // A key made during a merge counts as given to every identity (section 5.5).
-        if office.merge.is_some() {
+        let merging = |peer: &crate::peer::Peer| peer.registrant.is_some_and(|row| row.merging.is_some());
+        if office.merge.is_some() || self.peers.rows().any(merging) {
             office.floor = office.floor.max(made);
         }
         office.started = Some(id);
@@ -104,19 +105,55 @@ impl Core<'_> {
         let free = (first..=last).filter(|id| !taken(*id) && !rests(*id)).count();
         if free == 0 {
             let mut oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
-            return oldest.find(|id| (first..=last).contains(id) && !taken(*id));
+            let rested = oldest.find(|id| (first..=last).contains(id) && !taken(*id));
+            return rested.or_else(|| self.reclaim_key_id());
         }
         let range = u64::try_from(free).unwrap_or(1);
         let nth = usize::try_from(self.rng.next_u64().checked_rem(range).unwrap_or(0)).unwrap_or(0);
         (first..=last).filter(|id| !taken(*id) && !rests(*id)).nth(nth)
     }
 
+    /// Every id is a key's: the oldest that is only accepted gives up its own.
+    fn reclaim_key_id(&mut self) -> Option<u16> {
+        let retiring = self
+            .keys
+            .iter()
+            .filter(|(_, key)| key.lives() && key.state == KeyState::Retiring);
+        let (row, id) = retiring
+            .min_by_key(|(_, key)| (key.activation, key.expires))
+            .map(|(row, key)| (row, key.id))?;
+        self.end_key(row);
+        Some(id)
+    }
+
     pub(super) fn activate(&mut self) {
         let Some(row) = self.pending_keys().next() else {
             return;
         };
+        // Its life begins with its use, however long it had to wait.
+        let expires = self.now.after(self.node.config.settings().key_lifetime);
+        if let Some(key) = self.keys.get_mut(row) {
+            key.expires = expires;
+        }
         self.advance_key(row, KeyState::Active);
         self.plan_key_life();
+    }
+
+    /// A Pending key that has to wait does not age: the others would end it, and their acknowledgements would mean
+    /// nothing.
+    pub(super) fn renew_pending(&mut self) {
+        let lifetime = self.node.config.settings().key_lifetime;
+        let (now, least) = (self.now, self.now.after(lifetime.divided(2)));
+        let mut renewed = false;
+        let pending =
+            |key: &&mut TrafficKey| key.lives() && key.state == KeyState::Pending && key.expires < least;
+        for key in self.keys.rows_mut().filter(pending) {
+            key.expires = now.after(lifetime);
+            renewed = true;
+        }
+        if renewed {
+            self.owe_refresh();
+        }
     }
 
     /// What is older than the Active key may be left out in DTD; an abandoned key, which is younger, after the next
@@ -135,7 +172,7 @@ impl Core<'_> {
             .rows_mut()
             .filter(|key| key.lives() && key.state == KeyState::Retiring)
         {
-            if key.made < made || key.made == 0 {
+            if key.made < made && (key.made != 0 || key.was_active) {
                 key.omit_at = key.omit_at.or(Some(now.after(dtd)));
             }
         }
@@ -147,7 +184,9 @@ impl Core<'_> {
         let Some(office) = self.node.office.as_ref() else {
             return;
         };
-        if office.merge.is_some() || office.merging.is_some() || self.rival_gates(office) {
+        let merges = office.merge.is_some() || office.merging.is_some() || self.rival_gates(office);
+        // Members that have the next Rekey SA already take no update under this one.
+        if merges || self.is_changing_sa() {
             return;
         }
         let due = |key: &TrafficKey| key.lives() && key.omit_at.is_some_and(|at| at <= now);

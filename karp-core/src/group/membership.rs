@@ -4,7 +4,7 @@ use super::{CheckedState, NewRekeySa};
 use crate::{
     announcement::Heard,
     crypto::SigningKey,
-    election::{Effect, Input, Member, Span, Who},
+    election::{Effect, Input, Member, Span, Survey, Who},
     exchange::Purpose,
     identity::Identity,
     io::{Role, Timer},
@@ -26,6 +26,8 @@ pub(crate) struct Membership {
     pub(crate) answered: Instant,
     /// The successor that it named.
     pub(crate) handoff: Option<[u8; 8]>,
+    /// How many members it had when it last served.
+    pub(crate) members: u32,
     /// GSA_REGISTRATION is to be sent.
     pub(crate) pull: bool,
     /// Since when it announces more than this node has.
@@ -47,6 +49,7 @@ impl Membership {
             heard: now,
             answered: now,
             handoff: None,
+            members: 0,
             pull: false,
             behind: None,
         }
@@ -122,9 +125,10 @@ impl Core<'_> {
     /// Registers with an heir after a random wait, so that not all come at once (section 5.5).
     fn plan_join(&mut self) {
         let members = self
-            .followed()
-            .and_then(|peer| peer.claim)
-            .map_or(0, |claim| claim.members);
+            .node
+            .membership
+            .as_ref()
+            .map_or(0, |membership| membership.members);
         let spread =
             Duration::from_millis(u64::from(members).saturating_mul(20)).min(Duration::from_secs(10));
         let wait = self.random_up_to(spread);
@@ -173,6 +177,19 @@ impl Core<'_> {
         }
     }
 
+    /// A member that joins an heir always has an attempt under way or one planned; whatever ended the last one, the
+    /// joining has failed then.
+    pub(crate) fn run_joining(&mut self) {
+        let joining = matches!(
+            self.node.election,
+            crate::election::Election::Member(Member::Joining(..))
+        );
+        if joining && self.attempts() == 0 && !self.node.timers.is_set(Timer::Join) {
+            let survey = self.survey();
+            self.step(Input::JoinFailed(survey));
+        }
+    }
+
     /// Tries the candidates that claim the office: best first, but every second try takes a random one, so that
     /// honest nodes are reached among thousands of forged ones (section 5.4). A GCKS tries greater offices only.
     pub(crate) fn seek(&mut self) {
@@ -191,7 +208,11 @@ impl Core<'_> {
             self.node.timers.set_earlier(Timer::Join, end);
         }
         if self.attempts() == 0 && !rival {
-            let survey = self.survey();
+            // Nobody is left to try, whatever is claimed: what follows must not come back here.
+            let survey = Survey {
+                claimed: false,
+                ..self.survey()
+            };
             self.step(Input::JoinFailed(survey));
         }
     }
@@ -237,11 +258,7 @@ impl Core<'_> {
             .filter(|(_, _, claim)| {
                 claim.state == NodeState::Gcks && !claim.flags.has(ElectionFlags::LEAVING)
             })
-            .filter(|(_, identity, _)| {
-                self.creds.grant(identity).may_serve
-                    && !self.is_evicted(identity)
-                    && *identity != self.own_identity()
-            })
+            .filter(|(_, identity, _)| self.may_be_candidate(identity))
             .filter(|(address, identity, _)| {
                 !self.is_attempting(*address)
                     && !self.node.penalties.bars(&(*address, digest(identity)), self.now)
@@ -266,13 +283,14 @@ impl Core<'_> {
             .membership
             .as_ref()
             .is_some_and(|membership| membership.gcks == row && membership.instance == heard.instance);
-        if followed {
+        if followed && !heard.claims_anew {
             return self.heard_gcks(heard, serves);
         }
-        let may_serve = self
-            .peers
-            .get(row)
-            .is_some_and(|peer| self.creds.grant(&peer.identity).may_serve);
+        // One that could not be joined a moment ago must not keep this node from its turn.
+        let may_serve = self.peers.get(row).is_some_and(|peer| {
+            let key = (peer.address, digest(&peer.identity));
+            self.may_be_candidate(&peer.identity) && !self.node.penalties.bars(&key, self.now)
+        });
         if !serves || !may_serve {
             return;
         }
@@ -297,16 +315,23 @@ impl Core<'_> {
         let applied = self.node.sas.current.as_ref().map(|sa| (sa.spi, sa.applied));
         let own_instance = self.node.instance;
         let current = self.node.sas.current_spi();
+        let known = heard
+            .claim
+            .rekey_sa
+            .is_some_and(|spi| self.node.sas.find(&spi).is_some());
         let Some(membership) = self.node.membership.as_mut() else {
             return;
         };
         if serves {
             membership.heard = now;
+            membership.members = heard.claim.members;
         }
         membership.handoff = heard.handoff;
         // Missed updates are asked for; the GCKS also sends them again to who lags (section 7).
         let behind = match (applied, heard.claim.rekey_sa) {
-            (Some((spi, applied)), Some(theirs)) => spi == theirs && heard.claim.generation > applied,
+            (Some((spi, applied)), Some(theirs)) if spi == theirs => heard.claim.generation > applied,
+            // Its Rekey SA changed without this node.
+            (Some(_), Some(_)) => !known,
             _ => false,
         };
         membership.behind = if behind {
@@ -403,6 +428,15 @@ impl Core<'_> {
         if let Some(peer) = self.peers.get_mut(gcks) {
             peer.joined = true;
         }
+        // Section 7, eviction: all older keys go, those of former offices too, which the one that evicts may not know
+        // and so cannot omit. What it lists goes with the update that ends the eviction.
+        if core::mem::take(&mut self.node.purge) {
+            // Who was put out has the former Rekey SAs: nothing under them is believed any more.
+            self.node.sas.forget_formers();
+            for key in self.keys.rows_mut().filter(|key| key.lives()) {
+                key.listed_by = Some(spi);
+            }
+        }
         self.apply_keys(&state, Some(spi), true);
         let applied = self.node.sas.current.as_ref().map_or(generation, |sa| sa.applied);
         self.node.installs.applied(spi, applied);
@@ -417,13 +451,15 @@ impl Core<'_> {
             return;
         }
         let Some(keys) = new.keys else { return };
-        // An update leaves out the term's key: it holds for every Rekey SA of the term (section 6).
-        let auth_key = new
-            .auth_key
-            .or(self.node.sas.current.as_ref().and_then(|sa| sa.auth_key));
+        // A delayed state may bring one that this node had already: what was applied under it stays applied.
+        let applied = self
+            .node
+            .sas
+            .find(&new.spi)
+            .map_or(new.generation, |sa| sa.applied.max(new.generation));
         self.node
             .sas
-            .replace(RekeySa::new(new.spi, keys, auth_key, new.generation), now);
+            .replace(RekeySa::new(new.spi, keys, new.auth_key, applied), now);
         // What N(INSTANCE) said holds until this node's own Rekey SA changes (section 4), but for the GCKS, which has
         // just proved itself.
         let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
@@ -442,7 +478,7 @@ impl Core<'_> {
         state: Option<CheckedState>,
     ) {
         let now = self.now;
-        self.note_evicted(evicted);
+        self.hear_of_evictions(evicted);
         if let Some(membership) = self
             .node
             .membership

@@ -32,8 +32,6 @@ pub(crate) struct MergeAsGreater {
 pub(crate) struct MergeAsLesser {
     /// The greater office.
     pub(crate) greater: Handle,
-    /// The id of the key that it made for both halves.
-    adopted: Option<u16>,
 }
 
 impl Core<'_> {
@@ -75,6 +73,11 @@ impl Core<'_> {
         {
             return self.step(election::Input::SuccessorServes(to));
         }
+        if heard.handoff == Some(self.node.instance) {
+            // It hands over to this node and has not heard it serve yet: that is no rival.
+            self.node.announce = true;
+            return;
+        }
         if let Some(office) = self.node.office.as_mut() {
             office.rival_heard = Some(now);
         }
@@ -91,7 +94,9 @@ impl Core<'_> {
             .office
             .as_ref()
             .is_some_and(|office| office.merging.is_some());
-        state.state == NodeState::Gcks && (merging || self.is_greater(identity, &state))
+        // Nor does one that is on its way to a successor take another in.
+        let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
+        state.state == NodeState::Gcks && (merging || handing_off || self.is_greater(identity, &state))
     }
 
     /// A greater office asked this one: it ranks lower, declines, and itself initiates.
@@ -140,13 +145,10 @@ impl Core<'_> {
         self.step(election::Input::GreaterProved(who(row)));
         self.node.membership = Some(Membership::new(row, instance, self.now));
         // From now on this office makes no key.
-        self.roll(Input::Abandon);
         if let Some(office) = self.node.office.as_mut() {
-            office.merging = Some(MergeAsLesser {
-                greater: row,
-                adopted: None,
-            });
+            office.merging = Some(MergeAsLesser { greater: row });
         }
+        self.roll(Input::Abandon);
         let hello = self.hello();
         self.set_timer(Timer::Pull, hello);
         if state.is_some() {
@@ -172,6 +174,15 @@ impl Core<'_> {
             self.apply_whole(from, state);
             return;
         }
+        // Not while the Rekey SA changes or an eviction runs: this office asks again each hello.
+        if !self
+            .node
+            .office
+            .as_ref()
+            .is_some_and(|office| office.rollover.can_adopt())
+        {
+            return;
+        }
         // One that is Active already comes first: what is Pending beside it is newer.
         let mut teks = state.teks;
         teks.sort_unstable_by_key(|tek| tek.policy.state != KeyState::Active);
@@ -179,7 +190,9 @@ impl Core<'_> {
             let Some(secret) = tek.key else { continue };
             let known = self.keys.find(|key| key.lives() && key.id == tek.policy.id);
             let known = known.and_then(|row| self.keys.get(row));
-            if !known.is_some_and(|key| ct_eq(key.tek.expose(), secret.expose())) {
+            // One that was abandoned with an earlier merge is distributed anew.
+            let usable = |key: &TrafficKey| key.state != KeyState::Retiring || key.was_active;
+            if !known.is_some_and(|key| usable(key) && ct_eq(key.tek.expose(), secret.expose())) {
                 self.adopt(tek.policy.id, secret, tek.policy.lifetime_s, tek.policy.protocols);
             }
             if tek.policy.state == KeyState::Active {
@@ -217,14 +230,6 @@ impl Core<'_> {
             told: None,
             gone: false,
         });
-        if let Some(merging) = self
-            .node
-            .office
-            .as_mut()
-            .and_then(|office| office.merging.as_mut())
-        {
-            merging.adopted = Some(id);
-        }
         self.roll(Input::Adopt);
     }
 

@@ -125,14 +125,16 @@ impl Core<'_> {
             .then(|| SigningKey::generate(self.rng));
         let auth_key = term_key.as_ref().map(SigningKey::public);
         let now = self.now;
-        let heir = self.node.sas.current.is_some();
+        // Who has keys but no Rekey SA any more (it woke, or it was resumed) has others to wait for just the same.
+        let follows = self.node.sas.current.is_some();
+        let heir = follows || self.sending_key().is_some();
         let own_instance = self.node.instance;
         let handed_over = self
             .node
             .membership
             .as_ref()
             .is_some_and(|membership| membership.handoff == Some(own_instance));
-        if heir && !handed_over {
+        if follows && !handed_over {
             crate::counters::bump(&mut self.node.counters.failovers);
         }
         self.node.membership = None;
@@ -205,11 +207,17 @@ impl Core<'_> {
             key.omit_at = None;
         }
         self.plan_key_life();
+        self.node.sas.forget_other_offices();
         self.node.installs.forget();
         self.node.installs.applied(spi, 0);
         self.set_timer(Timer::RekeySa, sa_life);
         self.node.alarms.set(Alarm::NotAuthorised, false);
         self.node.stirred = true;
+        // What this node's own protocols asked for is served by its own rollover.
+        if !self.node.wanted.is_empty() {
+            self.node.wanted.clear();
+            self.roll(Input::Want(RekeyReason::NewSession));
+        }
     }
 
     /// Gives the office up. The traffic keys stay, and so does the Rekey SA until another replaces it, but nothing is
@@ -373,17 +381,12 @@ impl Core<'_> {
                 self.node.alarms.set(Alarm::ActivatedWithoutAll, true);
                 self.activate();
             }
+            Effect::Overdue => self.node.alarms.set(Alarm::ActivatedWithoutAll, true),
             Effect::ActivateAlone => {
                 self.activate();
-                let older: heapless::Vec<Handle, 16> = self
-                    .keys
-                    .iter()
-                    .filter(|(_, key)| key.lives() && key.state != KeyState::Active)
-                    .map(|(row, _)| row)
-                    .collect();
-                for row in older {
-                    self.end_key(row);
-                }
+                self.end_all_but_active();
+                // Who was evicted has the former Rekey SA: nothing under it is believed any more.
+                self.node.sas.forget_formers();
                 if let Some(office) = self.node.office.as_mut() {
                     office.evict_due = None;
                 }
@@ -448,9 +451,8 @@ impl Core<'_> {
         office.seal = next.seal;
         office.wrap = next.wrap;
         office.next_message_id = 0;
-        office.content = 0;
+        office.content = if office.update_owed { 1 } else { 0 };
         office.content_at = now;
-        office.update_owed = false;
         office.copy_owed = false;
         office.kept.clear();
         office.sa_expires = now.after(life);
@@ -507,6 +509,7 @@ impl Core<'_> {
             self.roll(Input::ForceDue);
         }
         self.run_merge();
+        self.renew_pending();
         self.omit_keys();
         self.run_registrants();
         let gate = self
@@ -519,12 +522,12 @@ impl Core<'_> {
         }
     }
 
-    /// When the rollover that runs is activated without the laggards: DTD before the old key's end (section 7), but
-    /// the new key has hold to reach them if it was made late.
+    /// When the change that runs goes on without the laggards: DTD before the Active key's end (section 7), but a new
+    /// key has hold to reach them if it was made late.
     fn force_at(&self, office: &Office) -> Option<Instant> {
-        let distributing = matches!(office.rollover.phase(), Phase::Distributing { .. });
+        let running = office.rollover.phase() != Phase::Steady || office.rollover.sa() == SaPhase::Changing;
         let late = office.content_at.after(self.hold());
-        office.force_due.filter(|_| distributing).map(|at| at.max(late))
+        office.force_due.filter(|_| running).map(|at| at.max(late))
     }
 
     /// When the next of those conditions ends that forbid a rollover for a time.

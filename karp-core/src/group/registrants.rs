@@ -47,6 +47,7 @@ impl Core<'_> {
                 silent: false,
                 merging,
                 asked: now,
+                heard: now,
                 shows,
             });
         }
@@ -65,8 +66,15 @@ impl Core<'_> {
             .office
             .as_ref()
             .is_some_and(|office| office.rollover.is_settled());
+        // A key here that only waits to be omitted has the id of one there: another rollover would not help.
+        let shows = self
+            .peers
+            .get(row)
+            .and_then(|peer| peer.registrant)
+            .map(|registrant| registrant.shows);
+        let passing = shows.is_some_and(|shows| shows.conflict && !shows.lasting_conflict);
         // While a rollover runs its own end serves: a new one is wanted only if the keys in force cannot be given.
-        if waits && settled && self.pending_keys().next().is_none() {
+        if waits && settled && !passing && self.pending_keys().next().is_none() {
             self.roll(Input::Want(RekeyReason::NewSession));
         }
     }
@@ -85,7 +93,10 @@ impl Core<'_> {
                         shows.pending = Some(key.made);
                     }
                 }
-                Some(_) => shows.conflict = true,
+                Some(key) => {
+                    shows.conflict = true;
+                    shows.lasting_conflict |= key.state != KeyState::Retiring;
+                }
                 None => {
                     let rests = self
                         .node
@@ -183,7 +194,7 @@ impl Core<'_> {
             registrant.silent = false;
             registrant.acked = None;
             registrant.has_next_sa = false;
-            peer.heard = Some(now);
+            registrant.heard = now;
         }
         registrant.merging = None;
         peer.holder = instance;
@@ -307,6 +318,7 @@ impl Core<'_> {
                     self.peer_left(row);
                 } else if let Some(request) = contents.rekey_request
                     && self.node.office.is_some()
+                    && !self.protects_itself(request.protocol.0, request.reason.0)
                 {
                     let reason = RekeyReason::from_code(request.reason.0).unwrap_or(RekeyReason::Operator);
                     self.roll(Input::Want(reason));
@@ -314,6 +326,14 @@ impl Core<'_> {
                 Ok(())
             }
         }
+    }
+
+    /// Protocols that keep their replay state over sessions say so in their policy, and need no new keys for one
+    /// (section 8).
+    pub(crate) fn protects_itself(&self, protocol: u16, reason: u16) -> bool {
+        let session = [RekeyReason::NewSession.code(), RekeyReason::PeerRestarted.code()].contains(&reason);
+        let mut policies = self.node.config.settings().protocols.iter();
+        session && policies.any(|policy| policy.protocol.code() == protocol && policy.self_protecting)
     }
 
     fn owe_reply(&mut self, row: Handle, message_id: u32, kind: ReplyKind) -> Result<(), DropReason> {
@@ -360,27 +380,40 @@ impl Core<'_> {
             return;
         };
         let (own, next) = (office.spi, office.next.as_ref().map(|next| next.spi));
+        let now = self.now;
+        let pause = self.hello().times(2);
         let leaving = self.peers.get(row).is_some_and(Peer::is_leaving);
-        if leaving {
+        // Under a former Rekey SA others may speak who were put out since: what counts is said under this office's.
+        let under_own = heard.under == Some(own) || (next.is_some() && heard.under == next);
+        if leaving && under_own {
             return self.peer_left(row);
         }
         let Some(peer) = self.peers.get_mut(row) else {
             return;
         };
-        let under_own = heard.under == Some(own) || heard.under == next;
         let Some(registrant) = peer.registrant.as_mut().filter(|row| row.given) else {
             return;
         };
-        if under_own {
-            // Heard again, it is live again.
-            registrant.live = true;
-            registrant.silent = false;
-            peer.joined = true;
+        if !under_own {
+            // It missed a change of the Rekey SA; it is not asked more often than it can answer.
+            if peer.sa.is_some() && now.since(registrant.asked) >= pause {
+                registrant.asked = now;
+                peer.push = true;
+            }
+            return;
+        }
+        // Heard again, it is live again.
+        registrant.live = true;
+        registrant.silent = false;
+        registrant.heard = now;
+        peer.joined = true;
+        if heard.claim.rekey_sa != heard.under {
+            return;
         }
         // The announced generation is the acknowledgement, and nothing else is.
-        if heard.claim.rekey_sa == Some(own) {
+        if heard.under == Some(own) {
             registrant.acked = registrant.acked.max(Some(heard.claim.generation));
-        } else if next.is_some() && heard.claim.rekey_sa == next {
+        } else {
             registrant.has_next_sa = true;
             registrant.acked = Some(u32::MAX);
         }
@@ -426,8 +459,8 @@ impl Core<'_> {
         let mut stirred = false;
         let mut next = Instant::END;
         for peer in self.peers.rows_mut() {
-            let silent = !peer.is_heard(now);
             let falls_silent = peer.silent_at();
+            let silent = falls_silent.is_none_or(|at| at <= now);
             let Some(registrant) = peer.registrant.as_mut() else {
                 continue;
             };

@@ -286,10 +286,9 @@ impl Core<'_> {
                 if let Some(registrant) = self.peers.get_mut(row).and_then(|peer| peer.registrant.as_mut()) {
                     // It lives, though its announcements are not heard: it is asked again after another hold.
                     registrant.silent = false;
+                    registrant.heard = now;
                 }
-                if let Some(peer) = self.peers.get_mut(row) {
-                    peer.heard = Some(now);
-                }
+                self.registrants_changed();
                 self.node.stirred = true;
             }
             Request::Rekey => {

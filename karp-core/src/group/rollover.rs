@@ -102,6 +102,8 @@ pub enum Effect {
     Activate,
     /// As `Activate`, though a live member has not acknowledged: raise the alarm.
     ActivateForced,
+    /// A live member did not acknowledge in all the life of the key: raise the alarm and go on.
+    Overdue,
     /// As `Activate`, and all older keys go at once (eviction).
     ActivateAlone,
     /// The Pending key becomes Retiring: another node may send with it already.
@@ -207,14 +209,7 @@ impl Rollover {
             Input::Check => {}
             Input::Want(reason) => self.wanted = Some(self.wanted.unwrap_or(reason)),
             Input::Rested => self.resting = false,
-            Input::ForceDue => match self.phase {
-                Phase::Distributing { .. } if view.may_activate => {
-                    self.phase = Phase::Activated { since: view.next };
-                    sink.add(Effect::ActivateForced);
-                    sink.add(Effect::Send);
-                }
-                Phase::Distributing { .. } | Phase::Steady | Phase::Activated { .. } | Phase::Evicting => {}
-            },
+            Input::ForceDue => self.force(view, sink),
             Input::SaDue => match self.sa {
                 SaPhase::Stable => self.sa = SaPhase::Wanted,
                 SaPhase::Wanted | SaPhase::Changing => {}
@@ -230,18 +225,50 @@ impl Rollover {
                     self.finish_eviction(view, sink);
                 }
             }
+            // Members that have the next Rekey SA already would miss it, and an eviction goes first: the lesser office
+            // asks again each hello.
             Input::Adopt => {
-                self.phase = Phase::Distributing { since: view.next };
-                sink.add(Effect::Send);
+                if self.can_adopt() {
+                    self.phase = Phase::Distributing { since: view.next };
+                    sink.add(Effect::Send);
+                }
             }
             Input::AdoptActive => match self.phase {
-                Phase::Distributing { .. } => {
+                Phase::Distributing { .. } if self.can_adopt() => {
                     self.phase = Phase::Activated { since: view.next };
                     sink.add(Effect::Activate);
                     sink.add(Effect::Send);
                 }
-                Phase::Steady | Phase::Activated { .. } | Phase::Evicting => {}
+                Phase::Distributing { .. } | Phase::Steady | Phase::Activated { .. } | Phase::Evicting => {}
             },
+        }
+    }
+
+    /// Whether a key of a greater office can be taken over now.
+    #[must_use]
+    pub const fn can_adopt(&self) -> bool {
+        !matches!(self.sa, SaPhase::Changing) && !matches!(self.phase, Phase::Evicting)
+    }
+
+    /// The Active key's life ends: who has not acknowledged is not waited for any longer, or one router that never
+    /// answers would let the keys of all others expire.
+    fn force(&mut self, view: &View, sink: &mut Sink) {
+        if self.sa == SaPhase::Changing {
+            self.sa = SaPhase::Stable;
+            self.rebase(sink);
+            sink.add(Effect::Overdue);
+        }
+        match self.phase {
+            Phase::Distributing { .. } if view.may_activate => {
+                self.phase = Phase::Activated { since: view.next };
+                sink.add(Effect::ActivateForced);
+                sink.add(Effect::Send);
+            }
+            Phase::Activated { .. } => {
+                self.phase = Phase::Steady;
+                sink.add(Effect::Overdue);
+            }
+            Phase::Distributing { .. } | Phase::Steady | Phase::Evicting => {}
         }
     }
 
@@ -284,12 +311,15 @@ impl Rollover {
         }
     }
 
-    /// A new Rekey SA counts generations anew. Announcing it acknowledges all that the update carrying it contained,
-    /// so a phase that was waiting is acknowledged by any generation of the new one.
+    /// A new Rekey SA counts generations anew.
     fn rebase(&mut self, sink: &mut Sink) {
         sink.add(Effect::CommitSa);
         match &mut self.phase {
-            Phase::Distributing { since } | Phase::Activated { since } => *since = 0,
+            // Who had the new one early may have missed the last updates under the old: they get it all once more.
+            Phase::Distributing { since } | Phase::Activated { since } => {
+                *since = 1;
+                sink.add(Effect::Send);
+            }
             Phase::Steady | Phase::Evicting => {}
         }
     }
@@ -418,7 +448,9 @@ mod tests {
         }
         let effects = rollover.step(Input::ForceDue, &lag);
         assert_eq!(effects[..], [Effect::ActivateForced, Effect::Send]);
-        assert!(rollover.step(Input::ForceDue, &lag).is_empty());
+        // Who does not acknowledge the activation either is not waited for beyond that key's life.
+        assert_eq!(rollover.step(Input::ForceDue, &lag)[..], [Effect::Overdue]);
+        assert_eq!(rollover.phase(), Phase::Steady);
     }
 
     #[test]

@@ -222,12 +222,9 @@ impl Core<'_> {
         let state = State::parse(gsa, kd, Carrier::Unicast).map_err(wire_fault)?;
         let checked = check(&state, kwk)?;
         if let Some(new) = &checked.rekey_sa {
-            match (
-                &new.keys,
-                self.node.sas.current.as_ref().filter(|sa| sa.spi == new.spi),
-            ) {
+            match (&new.keys, self.node.sas.find(&new.spi)) {
                 // State received by unicast is applied only if its generation is not less (section 7).
-                (_, Some(current)) if new.generation < current.applied => return Err(DropReason::StaleState),
+                (_, Some(known)) if new.generation < known.applied => return Err(DropReason::StaleState),
                 (None, None) => return Err(DropReason::Malformed),
                 (_, Some(_)) | (Some(_), None) => {}
             }
@@ -282,7 +279,10 @@ impl Core<'_> {
         let rekey_sa = named.map(|(spi, generation)| RekeySaPolicy {
             spi,
             gcauth: unicast.then_some(gcauth),
-            lifetime_s: seconds(office.sa_expires.since(self.now).as_secs_ceil()),
+            lifetime_s: seconds(match office.next {
+                Some(_) => settings.rekey_sa_lifetime.as_secs_ceil(),
+                None => office.sa_expires.since(self.now).as_secs_ceil(),
+            }),
             initial_generation: if unicast { generation } else { 0 },
         });
         let mut teks: heapless::Vec<TekPolicy, 8> = heapless::Vec::new();
@@ -306,13 +306,13 @@ impl Core<'_> {
                 .keys
                 .rows()
                 .filter(|key| key.lives() && key.state == KeyState::Retiring);
-            let mut order: heapless::Vec<(u32, Instant, u16), 16> = retiring
-                .map(|key| (key.activation, key.expires, key.id))
+            let mut order: heapless::Vec<(bool, u32, Instant, u16), 16> = retiring
+                .map(|key| (!key.was_active, key.activation, key.expires, key.id))
                 .take(16)
                 .collect();
             // The newest first, so that the oldest are left out where there is no room.
             order.sort_unstable_by(|a, b| b.cmp(a));
-            for (_, _, id) in order {
+            for (_, _, _, id) in order {
                 let row = self.keys.rows().find(|key| key.lives() && key.id == id);
                 if let (Some(key), false) = (row, teks.is_full()) {
                     let _ = teks.push(self.policy_of(key));

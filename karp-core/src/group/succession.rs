@@ -2,7 +2,6 @@
 
 use super::{Office, membership::who, rollover::Input};
 use crate::{
-    command::RekeyReason,
     election::{self, Election, Gcks},
     io::Alarm,
     node::Core,
@@ -50,7 +49,7 @@ impl Core<'_> {
             let blocked = office.blocked.is_some_and(|(instance, until, _)| {
                 until > self.now && peer.instance.is_some_and(|known| known.instance == instance)
             });
-            current && !(better && blocked) && self.creds.grant(&peer.identity).may_serve
+            current && !blocked && self.creds.grant(&peer.identity).may_serve
         };
         self.peers
             .iter()
@@ -84,7 +83,8 @@ impl Core<'_> {
             office.blocked = Some((known.instance, now.after(span), span));
         }
         self.step(election::Input::HandoffFailed);
-        self.roll(Input::Want(RekeyReason::Operator));
+        // What the handoff stopped is still wanted.
+        self.roll(Input::Check);
     }
 
     /// Whom this node's announcements name as successor.

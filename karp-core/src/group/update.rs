@@ -30,6 +30,13 @@ impl Core<'_> {
         }
     }
 
+    /// The same state goes out again with fresh times; nothing new has to be acknowledged.
+    pub(crate) fn owe_refresh(&mut self) {
+        if let Some(office) = self.node.office.as_mut() {
+            office.update_owed = true;
+        }
+    }
+
     /// Writes an update that is owed, new or as a copy.
     pub(crate) fn poll_update(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let office = self.node.office.as_ref()?;
@@ -190,7 +197,13 @@ impl Core<'_> {
             // The update that carries the next Rekey SA does not count under it (section 7).
             Some(new) => {
                 let next = new.spi;
-                self.take_rekey_sa(super::NewRekeySa { generation: 0, ..new });
+                // An update leaves out the term's key: it holds for every Rekey SA of the term (section 6).
+                let auth_key = self.node.sas.current.as_ref().and_then(|sa| sa.auth_key);
+                self.take_rekey_sa(super::NewRekeySa {
+                    generation: 0,
+                    auth_key,
+                    ..new
+                });
                 for key in self
                     .keys
                     .rows_mut()

@@ -1,0 +1,364 @@
+//! How time passes: what is due happens, one thing a step, and every router is polled until it is idle.
+
+use std::rc::Rc;
+
+use karp_core::{
+    command::Command,
+    error::DropReason,
+    io::{Event, Handled, Output, Recv},
+};
+
+use super::{
+    hellos::Hello,
+    lan::Lan,
+    link::Link,
+    node::Host,
+    peek,
+    wire::{Flight, Hand, Sent},
+};
+
+/// Something that is due.
+pub(super) enum Due {
+    Arrive(Flight),
+    Wake(usize),
+    /// A router's routing protocols send.
+    Hello(usize, u32),
+    HelloArrives(Hello),
+    /// A host confirms an installation.
+    Confirm {
+        node: usize,
+        boot: u32,
+        generation: u32,
+    },
+    Resume(usize),
+}
+
+impl Lan {
+    /// Lets `ms` pass.
+    pub fn run(&mut self, ms: u64) {
+        self.run_until(ms, |_| false);
+    }
+
+    /// Lets time pass until `done` or for `limit` ms; says whether it was done.
+    pub fn run_until(&mut self, limit: u64, mut done: impl FnMut(&Self) -> bool) -> bool {
+        let end = self.now + limit;
+        loop {
+            let next = self.queue.first_key_value().map(|(key, _)| key.0);
+            // A state is judged when all of its millisecond has happened.
+            if next != Some(self.now) && done(self) {
+                return true;
+            }
+            match next {
+                Some(at) if at <= end => self.step(),
+                _ => {
+                    self.now = end;
+                    return done(self);
+                }
+            }
+        }
+    }
+
+    /// Lets time pass until `done`; fails the run if that takes longer than `limit` ms. Returns how long it took.
+    #[track_caller]
+    pub fn expect(&mut self, limit: u64, what: &str, done: impl FnMut(&Self) -> bool) -> u64 {
+        let start = self.now;
+        if !self.run_until(limit, done) {
+            self.fail(&format!("within {limit} ms did not happen: {what}"));
+        }
+        self.now - start
+    }
+
+    pub(super) fn plan(&mut self, delay: u64, due: Due) {
+        self.serial += 1;
+        self.queue.insert((self.now + delay, self.serial), due);
+    }
+
+    fn step(&mut self) {
+        self.steps += 1;
+        let ((at, _), due) = self.queue.pop_first().expect("something is due");
+        self.now = at;
+        match due {
+            Due::Arrive(flight) => self.arrive(flight),
+            Due::Wake(node) => {
+                if self.nodes[node].wake == Some(self.now) && !self.nodes[node].is_paused() {
+                    self.nodes[node].wake = None;
+                    self.drive(node);
+                }
+            }
+            Due::Hello(node, boot) => self.hello(node, boot),
+            Due::HelloArrives(hello) => {
+                if let Err(why) = self.hellos.arrive(&self.nodes, &hello, self.now) {
+                    self.fail(&why);
+                }
+            }
+            Due::Confirm {
+                node,
+                boot,
+                generation,
+            } => {
+                if self.nodes[node].boots == boot && self.nodes[node].is_up() {
+                    // A later state may have come, and the node may have left: both are no fault of the host.
+                    _ = self.command(node, Command::Installed { generation });
+                }
+            }
+            Due::Resume(node) => self.resume(node),
+        }
+    }
+
+    fn arrive(&mut self, flight: Flight) {
+        let node = &mut self.nodes[flight.to];
+        if !node.is_up() {
+            return;
+        }
+        if node.is_paused() {
+            // A socket buffer holds so much and no more.
+            if node.inbox.len() < 300 {
+                node.inbox.push_back(flight);
+            }
+            return;
+        }
+        self.deliver(flight.to, flight.recv, &flight.octets);
+        self.drive(flight.to);
+    }
+
+    pub(super) fn deliver(&mut self, at: usize, recv: Recv, octets: &[u8]) -> Handled {
+        let mut copy = octets.to_vec();
+        let node = &mut self.nodes[at];
+        let local = node.clock.local(self.now);
+        let engine = node.engine.as_mut().unwrap();
+        let mut handled = None;
+        (self.around)(&mut || handled = Some(engine.handle_datagram(local, recv, &mut copy)));
+        let handled = handled.unwrap();
+        if let Handled::Dropped(reason) = handled {
+            let name = node.name.clone();
+            if reason != DropReason::Own {
+                self.note(&format!(
+                    "{name} drops ({}) {}",
+                    reason.name(),
+                    peek::describe(octets)
+                ));
+                let told = &self.nodes[at].told.rows;
+                let rows = self.nodes[at].rows(self.now);
+                let current = self.nodes[at].told.current;
+                if current
+                    && !rows
+                        .iter()
+                        .filter(|row| !row.manual)
+                        .eq(told.iter().filter(|row| !row.manual))
+                {
+                    self.fail("promise 5: a dropped datagram changed the key table");
+                }
+            }
+        }
+        if handled == Handled::Accepted {
+            self.nodes[at].told.current = false;
+        }
+        handled
+    }
+
+    fn resume(&mut self, at: usize) {
+        if self.nodes[at].paused_until != Some(self.now) {
+            return;
+        }
+        self.nodes[at].paused_until = None;
+        self.note(&format!("{} wakes", self.nodes[at].name));
+        // Which of the two a host does first is its own affair.
+        if self.dice.chance(50) {
+            self.drive(at);
+        }
+        while let Some(flight) = self.nodes[at].inbox.pop_front() {
+            self.deliver(at, flight.recv, &flight.octets);
+            if self.dice.chance(50) {
+                self.drive(at);
+            }
+        }
+        self.drive(at);
+    }
+
+    /// Polls a router until it is idle.
+    pub(super) fn drive(&mut self, at: usize) {
+        if !self.nodes[at].is_up() || self.nodes[at].is_paused() {
+            return;
+        }
+        let mut buffer = std::mem::take(&mut self.buffer);
+        let local = self.nodes[at].clock.local(self.now);
+        for _ in 0..5000 {
+            let Some(engine) = self.nodes[at].engine.as_mut() else {
+                // A tap crashed it in the middle of its work.
+                self.buffer = buffer;
+                return;
+            };
+            let mut output = None;
+            (self.around)(&mut || output = Some(engine.poll(local, &mut buffer)));
+            match output.unwrap() {
+                Output::Transmit { len, to, kind } => {
+                    let octets: Rc<[u8]> = buffer[..len].into();
+                    let from = self.nodes[at].address;
+                    self.transmit(Sent {
+                        at: self.now,
+                        by: Some(at),
+                        from,
+                        to,
+                        kind: Some(kind),
+                        octets,
+                    });
+                }
+                Output::Event(event) => self.event(at, event),
+                Output::Idle { next } => {
+                    self.buffer = buffer;
+                    if let Some((next, timer)) = next {
+                        if next <= local {
+                            self.fail(&format!(
+                                "{} is idle until {next:?} ({}), and it is {local:?}",
+                                self.nodes[at].name,
+                                timer.name()
+                            ));
+                        }
+                        let wake = self.nodes[at].clock.reaches(next);
+                        if self.nodes[at].wake != Some(wake) {
+                            self.nodes[at].wake = Some(wake);
+                            self.plan(wake - self.now, Due::Wake(at));
+                        }
+                    } else {
+                        self.nodes[at].wake = None;
+                    }
+                    if let Err(why) = self.checks.idle(&mut self.nodes, at, self.now) {
+                        self.fail(&format!("{}: {why}", self.nodes[at].name));
+                    }
+                    return;
+                }
+            }
+        }
+        self.fail(&format!("{} is never idle", self.nodes[at].name));
+    }
+
+    fn event(&mut self, at: usize, event: Event) {
+        self.note(&format!("{} tells {event:?}", self.nodes[at].name));
+        if let Err(why) = self.nodes[at].told.event(&event) {
+            self.fail(&format!("{}: {why}", self.nodes[at].name));
+        }
+        if let Event::StateApplied { generation } = event
+            && let Host::Confirms(delay) = self.nodes[at].host
+        {
+            let boot = self.nodes[at].boots;
+            self.plan(
+                delay,
+                Due::Confirm {
+                    node: at,
+                    boot,
+                    generation,
+                },
+            );
+        }
+        let now = self.now;
+        self.nodes[at].events.push((now, event));
+    }
+
+    fn transmit(&mut self, sent: Sent) {
+        if let Err(why) = self.checks.sent(&sent.octets) {
+            self.fail(&format!(
+                "{}: {why}",
+                sent.by.map_or("somebody", |by| &self.nodes[by].name)
+            ));
+        }
+        let by = sent.by.expect("a router sends");
+        self.trace.octets(&sent.octets);
+        let text = format!(
+            "{} -> {}  {}",
+            self.nodes[by].name,
+            self.name_of(sent.to),
+            peek::describe(&sent.octets)
+        );
+        self.note(&text);
+        let mut hand = Hand::default();
+        let mut taps = std::mem::take(&mut self.taps);
+        taps.iter_mut().for_each(|tap| tap(&sent, &mut hand));
+        self.taps = taps;
+        if let Some(record) = &mut self.record {
+            record.push(sent.clone());
+        }
+        let octets: Rc<[u8]> = hand.alter.map_or_else(|| Rc::clone(&sent.octets), Into::into);
+        for injection in hand.inject {
+            self.inject(injection);
+        }
+        for at in hand.crash {
+            self.crash(at);
+        }
+        if hand.drop {
+            self.note("  (lost by the test's hand)");
+            return;
+        }
+        for to in 0..self.nodes.len() {
+            let addressed = sent.to.ip().is_multicast() || self.nodes[to].address == sent.to;
+            if !addressed || !self.reach[by][to] || hand.hide_from.contains(&to) {
+                continue;
+            }
+            // A socket hears its own multicast, and nothing is lost on that way.
+            let link = if by == to {
+                Link::CLEAN
+            } else {
+                self.link_of(by, to)
+            };
+            for delay in link.fates(&mut self.dice) {
+                let recv = Recv {
+                    from: sent.from,
+                    to: sent.to,
+                    hop_limit: Some(255),
+                };
+                self.plan(
+                    delay,
+                    Due::Arrive(Flight {
+                        to,
+                        recv,
+                        octets: Rc::clone(&octets),
+                    }),
+                );
+            }
+        }
+    }
+
+    fn link_of(&self, from: usize, to: usize) -> Link {
+        self.links.get(&(from, to)).copied().unwrap_or(self.link)
+    }
+
+    fn hello(&mut self, from: usize, boot: u32) {
+        if self.nodes[from].boots != boot || !self.nodes[from].is_up() {
+            return;
+        }
+        let every = self.hellos.every;
+        self.plan(every, Due::Hello(from, boot));
+        if self.nodes[from].is_paused() {
+            return;
+        }
+        let spi = self.nodes[from]
+            .engine()
+            .rekey_sa_spi()
+            .filter(|_| self.nodes[from].is_keyed());
+        for protocol in self.hellos.protocols.clone() {
+            let Some(row) = self.nodes[from].sending(protocol, self.now) else {
+                continue;
+            };
+            self.hellos.sent += 1;
+            for to in 0..self.nodes.len() {
+                if to == from || !self.reach[from][to] {
+                    continue;
+                }
+                let link = self.link_of(from, to);
+                if self.dice.chance(link.loss) {
+                    continue;
+                }
+                let delay = link.latency + self.dice.below(link.jitter + 1);
+                self.plan(
+                    delay,
+                    Due::HelloArrives(Hello {
+                        from,
+                        to,
+                        boot,
+                        row: row.clone(),
+                        spi,
+                    }),
+                );
+            }
+        }
+    }
+}

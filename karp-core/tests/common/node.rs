@@ -1,0 +1,247 @@
+//! One router of the LAN: a real engine, its clock, its host.
+
+use std::{collections::VecDeque, net::SocketAddr, rc::Rc};
+
+use karp_core::{
+    Engine,
+    algorithm::RoutingProtocol,
+    command::Command,
+    config::{Config, Settings},
+    error::CommandError,
+    identity::Identity,
+    io::{Event, Role},
+    time::Instant,
+};
+use rand_chacha::ChaCha8Rng;
+
+use super::{
+    checks::Told,
+    credentials::Store,
+    dice::generator,
+    keys::{self, Held},
+    room::{Room, Sizes},
+    wire::Flight,
+};
+
+/// The engine under test.
+pub type TestEngine = Engine<Store, ChaCha8Rng, Room>;
+/// A change to the settings of a node before it starts.
+pub type Tweak = Rc<dyn Fn(&mut Settings)>;
+
+/// How a node's monotonic clock runs.
+#[derive(Clone, Copy, Debug)]
+pub struct Clock {
+    /// What it shows when the LAN's time is 0.
+    pub origin: u64,
+    /// How much faster than the LAN's time it runs, in parts per million.
+    pub ppm: i64,
+}
+
+impl Clock {
+    /// What the clock shows at `now`.
+    pub fn local(&self, now: u64) -> Instant {
+        let now = i64::try_from(now).unwrap();
+        Instant::from_millis(self.origin + u64::try_from(now + now * self.ppm / 1_000_000).unwrap())
+    }
+
+    /// The first time of the LAN at which the clock shows `local` or more.
+    pub fn reaches(&self, local: Instant) -> u64 {
+        let wanted = local.as_millis();
+        let span = i128::from(wanted.saturating_sub(self.origin));
+        let mut now = u64::try_from(span * 1_000_000 / i128::from(1_000_000 + self.ppm))
+            .unwrap()
+            .saturating_sub(2);
+        while self.local(now).as_millis() < wanted {
+            now += 1;
+        }
+        now
+    }
+}
+
+/// When a host confirms an installation.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Host {
+    /// The host reads the key table: nothing to confirm.
+    Reads,
+    /// The host fills a daemon and confirms after so many ms.
+    Confirms(u64),
+    /// The host never confirms.
+    Hangs,
+}
+
+/// One router.
+pub struct Node {
+    pub name: String,
+    pub identity: Identity,
+    pub address: SocketAddr,
+    pub store: Store,
+    /// Applied to the settings, in order, at every start.
+    pub tweaks: Vec<Tweak>,
+    /// Who may have keys in common: an outsider, or somebody evicted, is of another realm.
+    pub realm: u32,
+    /// Since when it has been of that realm.
+    pub realm_since: u64,
+    pub clock: Clock,
+    pub host: Host,
+    /// How large its tables are.
+    pub sizes: Sizes,
+    /// The LAN's time at which a pause ends.
+    pub paused_until: Option<u64>,
+    pub inbox: VecDeque<Flight>,
+    /// When the engine asked to be polled again, in the LAN's time.
+    pub wake: Option<u64>,
+    /// How often it started.
+    pub boots: u32,
+    pub started_at: u64,
+    /// The engine, while the router is up. Boxed: it is large, and it moves.
+    pub engine: Option<Box<TestEngine>>,
+    /// What the events of this boot told.
+    pub told: Told,
+    /// Every event of this boot with the LAN's time.
+    pub events: Vec<(u64, Event)>,
+}
+
+impl Node {
+    /// A router that is down.
+    pub fn new(name: &str, address: SocketAddr, store: Store) -> Self {
+        Self {
+            name: name.into(),
+            identity: Identity::fqdn(name).unwrap(),
+            address,
+            store,
+            tweaks: Vec::new(),
+            realm: 0,
+            realm_since: 0,
+            clock: Clock {
+                origin: 1_000_000,
+                ppm: 0,
+            },
+            host: Host::Reads,
+            sizes: Sizes::SERVER,
+            paused_until: None,
+            inbox: VecDeque::new(),
+            wake: None,
+            boots: 0,
+            started_at: 0,
+            engine: None,
+            told: Told::default(),
+            events: Vec::new(),
+        }
+    }
+
+    /// Changes a setting at every start from now on.
+    pub fn set(&mut self, change: impl Fn(&mut Settings) + 'static) -> &mut Self {
+        self.tweaks.push(Rc::new(change));
+        self
+    }
+
+    /// Builds the settings that the next start will have.
+    pub fn settings(&self, group: &str, index: usize, common: &[Tweak]) -> Settings {
+        let mut settings = Settings::new(group, self.identity.clone(), self.address);
+        settings.router_id = index as u64 + 1;
+        settings.confirm_installs = self.host != Host::Reads;
+        common
+            .iter()
+            .chain(&self.tweaks)
+            .for_each(|tweak| tweak(&mut settings));
+        settings
+    }
+
+    /// A new engine: the router boots. It has joined nothing yet.
+    pub fn boot(&mut self, seed: u64, index: usize, config: Config, now: u64, around: fn(&mut dyn FnMut())) {
+        self.boots += 1;
+        self.started_at = now;
+        let entropy = generator(seed, 1_000_000 + index as u64 * 1000 + u64::from(self.boots));
+        let local = self.clock.local(now);
+        let mut parts = Some((config, self.store.clone(), entropy, Room::new(self.sizes)));
+        let mut engine = None;
+        around(&mut || {
+            if let Some((config, store, entropy, room)) = parts.take() {
+                engine = Some(TestEngine::new(config, store, entropy, room, local));
+            }
+        });
+        self.engine = Some(Box::new(
+            engine.unwrap().expect("the scenario's configuration is valid"),
+        ));
+        self.told = Told::default();
+        self.events.clear();
+        self.inbox.clear();
+        self.paused_until = None;
+        self.wake = None;
+    }
+
+    /// The engine of a router that is up.
+    pub fn engine(&self) -> &TestEngine {
+        self.engine.as_deref().expect("the router is up")
+    }
+
+    /// Gives a command at the LAN's time `now`.
+    pub fn command(
+        &mut self,
+        now: u64,
+        command: Command<'_>,
+        around: fn(&mut dyn FnMut()),
+    ) -> Result<(), CommandError> {
+        let local = self.clock.local(now);
+        let engine = self.engine.as_mut().expect("the router is up");
+        let mut result = Ok(());
+        around(&mut || result = engine.handle_command(local, command));
+        result
+    }
+
+    pub fn is_up(&self) -> bool {
+        self.engine.is_some()
+    }
+
+    pub fn is_paused(&self) -> bool {
+        self.paused_until.is_some()
+    }
+
+    /// Up, running and part of the group.
+    pub fn is_present(&self) -> bool {
+        self.is_up() && !self.is_paused() && self.role() != Role::Left
+    }
+
+    pub fn role(&self) -> Role {
+        self.engine.as_ref().map_or(Role::Left, |engine| engine.role())
+    }
+
+    /// Whether it is a member or the key server.
+    pub fn is_keyed(&self) -> bool {
+        matches!(self.role(), Role::Member | Role::Gcks)
+    }
+
+    /// The rows of its key table, oldest protocol first.
+    pub fn rows(&self, now: u64) -> Vec<Held> {
+        let local = self.clock.local(now);
+        self.engine
+            .as_ref()
+            .map_or_else(Vec::new, |engine| keys::rows(engine, local))
+    }
+
+    /// The row that `protocol` sends with.
+    pub fn sending(&self, protocol: RoutingProtocol, now: u64) -> Option<Held> {
+        let local = self.clock.local(now);
+        self.engine
+            .as_ref()
+            .and_then(|engine| keys::sending(engine, protocol, local))
+    }
+
+    /// The row that a packet of `protocol` with `id` is checked with.
+    pub fn receiving(&self, protocol: RoutingProtocol, id: u16, now: u64) -> Option<Held> {
+        let local = self.clock.local(now);
+        self.engine
+            .as_ref()
+            .and_then(|engine| keys::receiving(engine, protocol, id, local))
+    }
+
+    /// How many events of this boot `wanted` holds for.
+    pub fn count(&self, wanted: impl Fn(&Event) -> bool) -> usize {
+        self.events.iter().filter(|(_, event)| wanted(event)).count()
+    }
+
+    /// Whether there was such an event in this boot.
+    pub fn saw(&self, wanted: impl Fn(&Event) -> bool) -> bool {
+        self.count(wanted) > 0
+    }
+}

@@ -1,0 +1,124 @@
+//! A node that sleeps: its clock jumps, and what queued up is old (section 2, section 5.3).
+
+use karp_core::io::Role;
+
+use super::{
+    common::{Lan, keys::Held, seeds},
+    nothing_refused, roles,
+};
+
+#[test]
+fn a_member_sleeps_for_longer_than_hold() {
+    seeds(6, |seed| {
+        let mut lan = Lan::settled(seed, 4);
+        let key = lan.key_of(0);
+        lan.pause(0, 20_000);
+        lan.run(20_001);
+        assert_eq!(lan.nodes[0].engine().counters().pauses, 1);
+        assert_eq!(
+            roles(&lan.nodes[0])[2],
+            Role::Initial,
+            "seed {seed}: it has lost its membership"
+        );
+        assert!(
+            lan.nodes[0]
+                .rows(lan.now)
+                .iter()
+                .any(|row| Some(&row.octets) == key.as_ref()),
+            "and keeps its keys"
+        );
+        lan.settle(30_000);
+        assert_eq!(lan.gcks(), 3);
+        nothing_refused(&mut lan);
+    });
+}
+
+#[test]
+fn the_gcks_sleeps_for_longer_than_hold() {
+    seeds(6, |seed| {
+        let mut lan = Lan::settled(seed, 4);
+        lan.pause(3, 25_000);
+        lan.run(25_001);
+        assert_ne!(lan.nodes[3].role(), Role::Gcks, "it does not come back in office");
+        assert!(
+            lan.nodes[3].sending(lan.hellos.protocols[0], lan.now).is_some(),
+            "it keeps its keys"
+        );
+        lan.settle(30_000);
+        assert_eq!(lan.gcks(), 2, "seed {seed}");
+        nothing_refused(&mut lan);
+    });
+}
+
+#[test]
+fn a_short_nap_changes_nothing() {
+    seeds(6, |seed| {
+        let mut lan = Lan::settled(seed, 4);
+        for at in [0, 3] {
+            lan.pause(at, 2_000);
+            lan.run(10_000);
+        }
+        assert_eq!(lan.gcks(), 3);
+        assert!(lan.nodes.iter().all(|node| roles(node).len() == 2));
+        nothing_refused(&mut lan);
+    });
+}
+
+#[test]
+fn all_sleep_at_once() {
+    seeds(6, |seed| {
+        let mut lan = Lan::settled(seed, 4);
+        let ids: Vec<Held> = lan.nodes[0].rows(lan.now);
+        for at in 0..4 {
+            let ms = lan.dice.between(30_000, 31_000);
+            lan.pause(at, ms);
+        }
+        lan.run(31_500);
+        assert!(
+            lan.nodes.iter().all(|node| !node.rows(lan.now).is_empty()),
+            "they keep their unexpired keys"
+        );
+        assert!(!ids.is_empty());
+        lan.hellos.strict = false;
+        lan.settle(60_000);
+    });
+}
+
+/// It sleeps until its keys are over and the group has moved on twice.
+#[test]
+fn a_member_sleeps_through_rollovers() {
+    seeds(5, |seed| {
+        let mut lan = Lan::of(seed, 4);
+        lan.set(|s| {
+            s.key_lifetime = karp_core::time::Duration::from_secs(60);
+            s.dtd = karp_core::time::Duration::from_secs(5);
+        });
+        lan.start_all();
+        lan.settle(8_000);
+        lan.pause(0, 200_000);
+        lan.run(200_001);
+        lan.settle(40_000);
+        nothing_refused(&mut lan);
+    });
+}
+
+/// Time that goes back is taken as the last one, and never as a long sleep.
+#[test]
+fn time_goes_back() {
+    let mut lan = Lan::settled(1, 2);
+    let now = lan.nodes[0].clock.local(lan.now);
+    let early = now.before(karp_core::time::Duration::from_secs(500));
+    let mut buffer = [0; 2048];
+    let engine = lan.nodes[0].engine.as_mut().unwrap();
+    match engine.poll(early, &mut buffer) {
+        karp_core::io::Output::Idle { next } => {
+            assert!(
+                next.is_none_or(|(next, _)| next > now),
+                "strictly later than the last time known"
+            );
+        }
+        other => panic!("nothing is due: {other:?}"),
+    }
+    assert_eq!(engine.role(), Role::Member);
+    assert_eq!(engine.counters().pauses, 0);
+}
