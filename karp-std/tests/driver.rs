@@ -2,7 +2,10 @@
 
 mod common;
 
-use std::{sync::mpsc, time::Duration};
+use std::{
+    sync::mpsc,
+    time::{Duration, Instant},
+};
 
 use common::{PATIENCE, group, open, pairs, settings};
 use karp_core::{
@@ -10,7 +13,7 @@ use karp_core::{
     io::{Event, Role},
 };
 use karp_std::{
-    driver::{self, Driver, Stopped},
+    driver::{self, Driver, Running, Stopped},
     endpoint::Notice,
 };
 
@@ -114,7 +117,48 @@ fn the_calling_thread_can_drive() {
 #[test]
 fn a_wait_ends_in_time() {
     let endpoint = open(0, settings(0, group()), pairs(0, 2)).unwrap();
-    let before = std::time::Instant::now();
+    let before = Instant::now();
     driver::wait(&endpoint.fds(), Duration::from_millis(20)).unwrap();
     assert!(before.elapsed() >= Duration::from_millis(20));
+}
+
+/// Two routers on threads of their own agree; when the key server leaves, the other has its office and the same keys.
+#[test]
+fn a_key_server_that_leaves_hands_over() {
+    let group = group();
+    let mut routers: Vec<_> = (0..2)
+        .map(|n| driver::spawn(open(n, settings(n, group), pairs(n, 2)).unwrap(), |_| ()).unwrap())
+        .collect();
+    for router in &routers {
+        router
+            .handle()
+            .call(|endpoint| endpoint.command(Command::Join))
+            .unwrap()
+            .unwrap();
+    }
+    let end = Instant::now() + PATIENCE;
+    let look = |router: &Running<_, _, _>| {
+        router
+            .handle()
+            .call(|endpoint| (endpoint.engine().role(), common::key_of(endpoint)))
+            .unwrap()
+    };
+    let (mut one, mut other) = (look(&routers[0]), look(&routers[1]));
+    while one.1.is_none() || one.1 != other.1 || one.0 == other.0 {
+        assert!(Instant::now() < end, "no agreement: {one:?}, {other:?}");
+        std::thread::sleep(Duration::from_millis(20));
+        (one, other) = (look(&routers[0]), look(&routers[1]));
+    }
+    let leaves = routers.swap_remove(usize::from(other.0 == Role::Gcks));
+    let left = leaves.leave(PATIENCE).unwrap();
+    assert_eq!((left.engine().role(), common::key_of(&left)), (Role::Left, None));
+    while look(&routers[0]).0 != Role::Gcks {
+        assert!(
+            Instant::now() < end,
+            "nobody has the office: {:?}",
+            look(&routers[0])
+        );
+        std::thread::sleep(Duration::from_millis(20));
+    }
+    assert!(look(&routers[0]).1.is_some());
 }

@@ -98,3 +98,36 @@ fn a_driver_without_handles_runs_on() {
         task.abort();
     });
 }
+
+/// Two routers as tasks of one thread end with the same key.
+#[test]
+fn two_routers_agree() {
+    block_on(async {
+        let group = group();
+        let mut handles = Vec::new();
+        for n in 0..2 {
+            let (driver, handle) = karp_std::tokio::driver(open(n, settings(n, group), pairs(n, 2)).unwrap());
+            tokio::spawn(driver.run(|_| ()));
+            handle
+                .call(|endpoint| endpoint.command(Command::Join))
+                .await
+                .unwrap()
+                .unwrap();
+            handles.push(handle);
+        }
+        loop {
+            let one = handles[0]
+                .call(|endpoint| common::key_of(endpoint))
+                .await
+                .unwrap();
+            let other = handles[1]
+                .call(|endpoint| common::key_of(endpoint))
+                .await
+                .unwrap();
+            if one.is_some() && one == other {
+                break;
+            }
+            sleep(Duration::from_millis(20)).await;
+        }
+    });
+}

@@ -5,8 +5,11 @@ use crate::time::{Duration, Instant};
 /// How a candidate failed.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, Debug)]
 pub enum Failure {
-    /// It proved that it cannot be joined: authentication or authorisation failed inside SK. Doubles.
+    /// It proved who it is, and that it cannot be joined. Doubles.
     Proved,
+    /// Somebody said under a fresh Diffie-Hellman that this node's proof is wrong, or gave a wrong one: the candidate,
+    /// or whoever raced it. Doubles, but not for longer than a racer should be able to keep this node away.
+    Refused,
     /// It did not answer, or asked for patience. Anyone can cause that for anyone, so it costs the first penalty and
     /// no more.
     TimedOut,
@@ -14,6 +17,8 @@ pub enum Failure {
 
 /// The first penalty; a proved failure doubles it each time.
 const FIRST: Duration = Duration::from_millis(2000);
+/// The longest penalty for what nobody proved.
+const LONGEST_REFUSED: Duration = Duration::from_millis(16_000);
 /// The longest penalty.
 const LONGEST: Duration = Duration::from_millis(60_000);
 
@@ -56,13 +61,11 @@ impl<K: PartialEq, const N: usize> Penalties<K, N> {
         let failures = known
             .and_then(|at| self.entries.get(at))
             .map_or(0, |entry| entry.failures);
+        let doubled = FIRST.times(1_u64.checked_shl(u32::from(failures)).unwrap_or(u64::MAX));
+        let more = failures.saturating_add(1).min(6);
         let (span, failures) = match failure {
-            Failure::Proved => (
-                FIRST
-                    .times(1_u64.checked_shl(u32::from(failures)).unwrap_or(u64::MAX))
-                    .min(LONGEST),
-                failures.saturating_add(1).min(6),
-            ),
+            Failure::Proved => (doubled.min(LONGEST), more),
+            Failure::Refused => (doubled.min(LONGEST_REFUSED), more),
             Failure::TimedOut => (FIRST, failures),
         };
         let entry = Penalty {
@@ -116,6 +119,17 @@ mod tests {
             assert!(penalties.bars(&7, end.before(Duration::from_millis(1))), "{span}");
             assert!(!penalties.bars(&7, end), "{span}");
             now = end;
+        }
+    }
+
+    #[test]
+    fn what_nobody_proved_doubles_to_sixteen_seconds() {
+        let mut penalties = Penalties::<u8, 4>::default();
+        let mut now = at(0);
+        for span in [2, 4, 8, 16, 16] {
+            penalties.fail(7, Failure::Refused, now);
+            now = now.after(Duration::from_secs(span));
+            assert!(penalties.bars(&7, now.before(Duration::from_millis(1))) && !penalties.bars(&7, now));
         }
     }
 

@@ -287,13 +287,17 @@ impl Core<'_> {
             if self.is_attempting(attempt.to) {
                 continue;
             }
-            // A refusal that nobody proved is no more than a time-out: any racer could have sent it.
+            let failure = if attempt.refused {
+                Failure::Refused
+            } else {
+                Failure::TimedOut
+            };
             if attempt.refused {
                 self.node.alarms.set(Alarm::ProofRefused, true);
             }
             self.node
                 .penalties
-                .fail((attempt.to, digest(&attempt.expect)), Failure::TimedOut, now);
+                .fail((attempt.to, digest(&attempt.expect)), failure, now);
             self.attempt_ended(attempt.purpose);
         }
     }

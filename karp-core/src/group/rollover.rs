@@ -198,13 +198,14 @@ impl Rollover {
     #[must_use]
     pub fn step(&mut self, input: Input, view: &View) -> Effects {
         let mut sink = Sink(Effects::new());
-        self.take(input, view, &mut sink);
-        self.settle(view, &mut sink);
-        self.begin(view, &mut sink);
+        let mut view = *view;
+        self.take(input, &mut view, &mut sink);
+        self.settle(&mut view, &mut sink);
+        self.begin(&view, &mut sink);
         sink.0
     }
 
-    fn take(&mut self, input: Input, view: &View, sink: &mut Sink) {
+    fn take(&mut self, input: Input, view: &mut View, sink: &mut Sink) {
         match input {
             Input::Check => {}
             Input::Want(reason) => self.wanted = Some(self.wanted.unwrap_or(reason)),
@@ -252,10 +253,10 @@ impl Rollover {
 
     /// The Active key's life ends: who has not acknowledged is not waited for any longer, or one router that never
     /// answers would let the keys of all others expire.
-    fn force(&mut self, view: &View, sink: &mut Sink) {
+    fn force(&mut self, view: &mut View, sink: &mut Sink) {
         if self.sa == SaPhase::Changing {
             self.sa = SaPhase::Stable;
-            self.rebase(sink);
+            self.rebase(view, sink);
             sink.add(Effect::Overdue);
         }
         match self.phase {
@@ -286,12 +287,12 @@ impl Rollover {
     }
 
     /// What the acknowledgements allow.
-    fn settle(&mut self, view: &View, sink: &mut Sink) {
+    fn settle(&mut self, view: &mut View, sink: &mut Sink) {
         // "No phase of a rollover starts or ends while a Rekey SA rollover runs."
         if self.sa == SaPhase::Changing {
             if view.sa_acknowledged {
                 self.sa = SaPhase::Stable;
-                self.rebase(sink);
+                self.rebase(view, sink);
             }
             return;
         }
@@ -312,8 +313,10 @@ impl Rollover {
     }
 
     /// A new Rekey SA counts generations anew.
-    fn rebase(&mut self, sink: &mut Sink) {
+    fn rebase(&mut self, view: &mut View, sink: &mut Sink) {
         sink.add(Effect::CommitSa);
+        // What begins in this very step goes out in the first update of the new one.
+        view.next = 1;
         match &mut self.phase {
             // Who had the new one early may have missed the last updates under the old: they get it all once more.
             Phase::Distributing { since } | Phase::Activated { since } => {
@@ -502,6 +505,22 @@ mod tests {
         );
         assert_eq!(effects[0], Effect::CommitSa);
         assert_eq!(effects[1], Effect::MakeKey(RekeyReason::Operator));
+    }
+
+    #[test]
+    fn what_begins_with_a_new_rekey_sa_counts_its_generations() {
+        let mut rollover = Rollover::default();
+        let _ = rollover.step(Input::SaDue, &VIEW);
+        let _ = rollover.step(Input::Want(RekeyReason::Operator), &View { next: 9, ..VIEW });
+        let _ = rollover.step(
+            Input::Check,
+            &View {
+                next: 9,
+                sa_acknowledged: true,
+                ..VIEW
+            },
+        );
+        assert_eq!(rollover.phase(), Phase::Distributing { since: 1 });
     }
 
     #[test]

@@ -145,8 +145,12 @@ pub(crate) fn run_until(routers: &mut [Router], what: &str, done: impl Fn(&[Rout
 
 /// The key that a router sends OSPFv2 packets with: its id and fingerprint.
 pub(crate) fn sending_key(router: &Router) -> Option<(u16, String)> {
-    let row = router
-        .endpoint
+    key_of(&router.endpoint)
+}
+
+/// As [`sending_key`], of the endpoint.
+pub(crate) fn key_of(endpoint: &Seeded) -> Option<(u16, String)> {
+    let row = endpoint
         .engine()
         .key_table()
         .sending(RoutingProtocol::Ospfv2, clock::now())?;
