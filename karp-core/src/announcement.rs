@@ -349,9 +349,21 @@ impl Core<'_> {
             let now = self.now;
             self.strangers.retain(|stranger| stranger.is_heard(now));
             if self.strangers.is_full() {
-                // Random replacement: whoever floods cannot choose who is forgotten (section 5.4).
-                let victim = self.random_below(self.strangers.capacity());
-                if let Some(victim) = self.strangers.nth(victim) {
+                // Random replacement: whoever floods cannot choose who is forgotten (section 5.4). The best claim stays,
+                // or many honest newcomers would make each other forget whose turn it is.
+                let best = self.best_stranger();
+                let nth = self.random_below(
+                    self.strangers
+                        .capacity()
+                        .saturating_sub(usize::from(best.is_some())),
+                );
+                let others = self
+                    .strangers
+                    .iter()
+                    .map(|(row, _)| row)
+                    .filter(|row| Some(*row) != best);
+                let victim = others.take(nth.saturating_add(1)).last();
+                if let Some(victim) = victim {
                     self.strangers.remove(victim);
                 }
             }
@@ -372,6 +384,28 @@ impl Core<'_> {
             self.claimed_by_stranger(from);
         }
         Ok(())
+    }
+
+    /// The stranger that ranks first among those that this node would join.
+    fn best_stranger(&self) -> Option<Handle> {
+        let free = |stranger: &Stranger| {
+            !self
+                .node
+                .penalties
+                .bars(&(stranger.address, digest(&stranger.identity)), self.now)
+        };
+        self.strangers
+            .iter()
+            .filter(|(_, stranger)| stranger.claim.priority > 0 && self.may_be_candidate(&stranger.identity))
+            .filter(|(_, stranger)| free(stranger))
+            .max_by_key(|(_, stranger)| {
+                (
+                    stranger.claim.priority,
+                    stranger.claim.router_id,
+                    stranger.identity.clone(),
+                )
+            })
+            .map(|(row, _)| row)
     }
 
     /// "An inherited one counts only until an office is heard under it" (section 7, *an heir*).

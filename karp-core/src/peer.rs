@@ -50,6 +50,8 @@ pub(crate) struct Registrant {
     /// It is an office that merges into this one (section 5.5).
     /// Keys up to this number were made before its merge: newer ones alone are given to it.
     pub(crate) merging: Option<u32>,
+    /// It was heard under this office's Rekey SA since it was given the state.
+    pub(crate) confirmed: bool,
     /// When it was last heard under this office's Rekey SA, or answered.
     pub(crate) heard: Instant,
     /// Its last request or registration.

@@ -258,11 +258,6 @@ impl<'a, T> Table<'a, T> {
             }
         }
     }
-
-    /// The `n`-th row in use, for random choices.
-    pub(crate) fn nth(&self, n: usize) -> Option<Handle> {
-        self.iter().nth(n).map(|(handle, _)| handle)
-    }
 }
 
 /// Iterates over slots that are only lent for reading.

@@ -17,7 +17,7 @@ use crate::{
     identity::Identity,
     io::Timer,
     node::Core,
-    peer::Registrant,
+    peer::{Peer, Registrant},
     storage::Handle,
     time::{Duration, Instant},
     wire::{ElectionState, KeyState, NodeState},
@@ -35,12 +35,22 @@ pub(crate) struct MergeAsLesser {
 }
 
 impl Core<'_> {
-    /// Order between two offices: one that has members first, then rank (section 5.5).
+    /// Order between two offices: one that has members first, then rank (section 5.5). The other office itself is no
+    /// member, though it may have registered here before.
     pub(crate) fn is_greater(&self, identity: &Identity, claim: &ElectionState) -> bool {
-        let own = self.own_state();
         let settings = self.node.config.settings();
+        let members = self
+            .peers
+            .rows()
+            .any(|peer| peer.is_live() && peer.identity != *identity);
         let theirs = (claim.members > 0, claim.priority, claim.router_id, identity);
-        theirs > (own.members > 0, own.priority, own.router_id, &settings.identity)
+        theirs
+            > (
+                members,
+                self.node.priority,
+                settings.router_id,
+                &settings.identity,
+            )
     }
 
     /// A GCKS probes others while it is not merging into one already, and not on its way out.
@@ -111,12 +121,14 @@ impl Core<'_> {
         }
     }
 
-    /// An office that hears another authentically starts and activates nothing, except for the merge.
+    /// An office that hears another authentically, by announcement or exchange, starts and activates nothing except for
+    /// the merge: what a lesser office waits for. One that was given the state and is not heard yet waits for nothing.
     pub(crate) fn rival_gates(&self, office: &Office) -> bool {
         let heard = office
             .rival_heard
             .is_some_and(|at| self.now < at.after(self.hold().times(2)));
-        heard && office.merge.is_none()
+        let merging = |peer: &Peer| peer.registrant.is_some_and(|row| row.merging.is_some());
+        heard && !self.peers.rows().any(merging)
     }
 
     /// W waits for L to show the key that is being distributed, if it was made for L.

@@ -47,6 +47,7 @@ impl Core<'_> {
                 silent: false,
                 merging,
                 asked: now,
+                confirmed: false,
                 heard: now,
                 shows,
             });
@@ -405,6 +406,7 @@ impl Core<'_> {
         // Heard again, it is live again.
         registrant.live = true;
         registrant.silent = false;
+        registrant.confirmed = true;
         registrant.heard = now;
         peer.joined = true;
         if heard.claim.rekey_sa != heard.under {
@@ -466,10 +468,12 @@ impl Core<'_> {
             };
             if registrant.given {
                 if registrant.live && silent && !registrant.silent {
-                    registrant.silent = true;
-                    peer.push = true;
                     stirred = true;
-                    if peer.sa.is_none() {
+                    if registrant.confirmed && peer.sa.is_some() {
+                        registrant.silent = true;
+                        peer.push = true;
+                    } else {
+                        // Live from the response on, and no longer if it was not heard so within hold.
                         registrant.live = false;
                         peer.joined = false;
                     }
@@ -551,6 +555,7 @@ impl Core<'_> {
         let now = self.now;
         let hold = self.hold();
         if let Some(office) = self.node.office.as_mut() {
+            office.rival_heard = Some(now);
             office.merge = Some(MergeAsGreater {
                 until: now.after(hold.times(2)),
             });
