@@ -469,6 +469,10 @@ impl Core<'_> {
         let now = self.now;
         let due = self.node.office.as_ref().map(|office| office.registrants_due);
         let Some(None) = due.map(|due| due.filter(|at| now < *at)) else {
+            debug_assert!(
+                due.is_none() || self.next_registrant_deadline().is_none_or(|at| at > now),
+                "what brings a deadline forward says so"
+            );
             return;
         };
         let patience = self.hold().times(4);

@@ -545,4 +545,63 @@ mod tests {
         );
         assert_eq!(effects[..], [Effect::ActivateAlone, Effect::Send]);
     }
+
+    /// Whoever settles the question ends it: a step that is told of the members up to the first who has not acknowledged
+    /// what [`Rollover::compares`] names does what one does that is told of all.
+    #[test]
+    fn the_first_laggard_settles_the_question() {
+        let inputs = [
+            Input::Check,
+            Input::Want(RekeyReason::Operator),
+            Input::Rested,
+            Input::ForceDue,
+            Input::SaDue,
+            Input::Abandon,
+            Input::Evict,
+            Input::EvictDue,
+            Input::Adopt,
+            Input::AdoptActive,
+        ];
+        let phases = (0..4).flat_map(|since| [Phase::Distributing { since }, Phase::Activated { since }]);
+        let phases = phases.chain([Phase::Steady, Phase::Evicting]);
+        let generations = [None, Some(0), Some(1), Some(2), Some(3), Some(4), Some(u32::MAX)];
+        for phase in phases {
+            for sa in [SaPhase::Stable, SaPhase::Wanted, SaPhase::Changing] {
+                for (input, first, last) in inputs.iter().flat_map(|input| {
+                    let pairs = generations
+                        .iter()
+                        .flat_map(|first| generations.map(|last| (*first, last)));
+                    pairs.map(|(first, last)| (*input, first, last))
+                }) {
+                    let rollover = Rollover {
+                        phase,
+                        sa,
+                        wanted: None,
+                        resting: false,
+                    };
+                    let next = 4;
+                    let told_of_all = View {
+                        next,
+                        acknowledged: first.min(last),
+                        sa_acknowledged: first.is_some() && last.is_some(),
+                        has_active: true,
+                        ..VIEW
+                    };
+                    let compared = rollover.compares(input, next);
+                    let told_of_first = if compared.is_some() && first < compared {
+                        View {
+                            acknowledged: first,
+                            sa_acknowledged: first.is_some(),
+                            ..told_of_all
+                        }
+                    } else {
+                        told_of_all
+                    };
+                    let (mut one, mut other) = (rollover, rollover);
+                    assert_eq!(one.step(input, &told_of_all), other.step(input, &told_of_first));
+                    assert_eq!(one, other);
+                }
+            }
+        }
+    }
 }
