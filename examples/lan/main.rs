@@ -71,6 +71,10 @@ struct Arguments {
     #[arg(long)]
     json: bool,
 
+    /// Write every endpoint's log to standard error, each datagram that was dropped included.
+    #[arg(long)]
+    trace: bool,
+
     /// Run this one router from a configuration file, under this name.
     #[arg(long, value_name = "NAME", requires = "config")]
     node: Option<String>,
@@ -102,6 +106,14 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         signal_hook::flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
             .and_then(|_| signal_hook::flag::register(signal, Arc::clone(&stop)))
             .context("signals cannot be caught")?;
+    }
+    if arguments.trace {
+        tracing_subscriber::fmt()
+            .with_max_level(tracing::Level::DEBUG)
+            .with_writer(std::io::stderr)
+            .with_ansi(false)
+            .with_target(false)
+            .init();
     }
     let style = match (arguments.json, std::io::stdout().is_terminal()) {
         (true, _) => Style::Json,

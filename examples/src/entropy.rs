@@ -13,7 +13,7 @@ pub enum DemoEntropy {
     /// The operating system's generator.
     System(OsEntropy),
     /// The same octets for the same seed.
-    Seeded(ChaCha20Rng),
+    Seeded(Box<ChaCha20Rng>),
 }
 
 impl DemoEntropy {
@@ -25,7 +25,7 @@ impl DemoEntropy {
         };
         let mut generator = ChaCha20Rng::seed_from_u64(seed);
         generator.set_stream(stream);
-        Self::Seeded(generator)
+        Self::Seeded(Box::new(generator))
     }
 
     /// A number below `bound`, or 0 for a bound of 0. Not exactly uniform: for jitter and order.

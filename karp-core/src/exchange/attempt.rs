@@ -307,7 +307,7 @@ impl Core<'_> {
         match purpose {
             Purpose::Seek | Purpose::Rival => self.seek(),
             Purpose::Heir => {
-                if self.attempts() == 0 {
+                if self.attempts() == 0 && !self.join_again() {
                     let survey = self.survey();
                     self.step(Input::JoinFailed(survey));
                 }

@@ -84,7 +84,8 @@ impl Core<'_> {
             return self.roll(Input::Abandon);
         }
         // While a rollover runs its own end serves: a new one is wanted only if the keys in force cannot be given.
-        if waits && settled && !passing && self.pending_keys().next().is_none() {
+        // Nor would a key made during a merge: it counts as given to everybody (section 5.5).
+        if waits && settled && !passing && !merging && self.pending_keys().next().is_none() {
             self.roll(Input::Want(RekeyReason::NewSession));
         }
     }
@@ -468,6 +469,10 @@ impl Core<'_> {
         let now = self.now;
         let due = self.node.office.as_ref().map(|office| office.registrants_due);
         let Some(None) = due.map(|due| due.filter(|at| now < *at)) else {
+            debug_assert!(
+                due.is_none() || self.next_registrant_deadline().is_none_or(|at| at > now),
+                "what brings a deadline forward says so"
+            );
             return;
         };
         let patience = self.hold().times(4);
