@@ -94,12 +94,15 @@ impl Core<'_> {
     fn judge_keys(&mut self, shown: &KeysInUse) -> Shows {
         let mut shows = Shows::default();
         let span = self.node.config.settings().key_lifetime;
-        for entry in &shown.0 {
+        let mut first_known = false;
+        for (at, entry) in shown.0.iter().enumerate() {
             let known = self.keys.rows().find(|key| key.lives() && key.id == entry.id);
             match known {
                 Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
+                    // The first is the one that it sends with.
+                    first_known |= at == 0;
                     shows.active |= key.was_active;
-                    shows.current |= key.state == KeyState::Active;
+                    shows.current |= at == 0 && key.state == KeyState::Active;
                     if key.state == KeyState::Pending {
                         shows.pending = Some(key.made);
                     }
@@ -120,6 +123,8 @@ impl Core<'_> {
                 }
             }
         }
+        // Who sends with a key that nobody here has would go on doing so: it waits for one that all get.
+        shows.active &= first_known;
         shows
     }
 
