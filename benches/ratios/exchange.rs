@@ -53,8 +53,13 @@ fn poll(router: &mut Router, watch: &mut Stopwatch) -> Vec<Sent> {
 ///
 /// The clock begins with the hint, for it starts the attempt and with it the member's Diffie-Hellman key, and ends when
 /// the member has taken the response. In between it runs in every call, idle polls and events included.
-pub(crate) fn exchange(member: &mut Router, gcks: &mut Router, hint: &[u8]) -> Result<Exchange, String> {
-    let mut watch = Stopwatch::default();
+pub(crate) fn exchange(
+    member: &mut Router,
+    gcks: &mut Router,
+    hint: &[u8],
+    round: usize,
+) -> Result<Exchange, String> {
+    let mut watch = Stopwatch::at(round);
     let mut messages = Vec::new();
     let mut hint = hint.to_vec();
     let group = member.multicast();
@@ -119,7 +124,7 @@ pub(crate) fn measure(name: &str, group: &Group, rounds: &Rounds, report: &mut R
     let mut sizes = primitives::ExchangeSizes::default();
     for round in 0..rounds.exchanges {
         let mut member = newcomer(group, 0, u64::from(round) + 1000)?;
-        let done = exchange(&mut member, &mut gcks, &hint)?;
+        let done = exchange(&mut member, &mut gcks, &hint, ours.len())?;
         part(&mut member, &mut gcks)?;
         let size = |kind| done.octets(kind).ok_or(format!("no {kind:?}"));
         sizes = primitives::ExchangeSizes {

@@ -265,7 +265,7 @@ pub(crate) fn measure(group: &Group, rounds: &Rounds, report: &mut Report) -> Re
     // Messages that are not sealed are those of real engines; sealed ones are built as engines build them.
     let (mut gcks, hint) = Router::in_office(group, 1, Tables::new(16, 64, 8, 8))?;
     let mut member = newcomer(group, 0, 4711)?;
-    let done = exchange(&mut member, &mut gcks, &hint)?;
+    let done = exchange(&mut member, &mut gcks, &hint, 0)?;
     let octets = |kind| {
         let mut of_kind = done.messages.iter().filter(|sent| sent.kind == kind);
         of_kind

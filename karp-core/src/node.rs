@@ -281,6 +281,8 @@ pub(crate) struct Node {
     pub(crate) wanted: heapless::Deque<(u16, u16), 4>,
     /// Tries of joining candidates so far: every second one takes a random one.
     pub(crate) join_tries: u32,
+    /// Tries of the heir that is being joined, after the first.
+    pub(crate) heir_tries: u8,
     /// Until then a GCKS that proved itself has no room for this node.
     pub(crate) full: Option<Instant>,
     /// Replies to IKE_SA_INIT taken so far: each has a range of IVs of its own.

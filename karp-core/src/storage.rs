@@ -10,7 +10,7 @@ use crate::{
     exchange::Handshake, group::TrafficKey, peer::Peer, sealed::Sealed, stranger::Stranger, time::Instant,
 };
 
-/// A place for one row. Rows are named by [`Handle`]s, which go stale when the place is used again.
+/// A place for one row. Inside, rows are named by handles, which go stale when the place is used again.
 #[derive(Debug)]
 pub struct Slot<T> {
     epoch: u16,
@@ -172,10 +172,6 @@ impl<'a, T> Table<'a, T> {
 
     pub(crate) fn capacity(&self) -> usize {
         self.slots.len()
-    }
-
-    pub(crate) fn len(&self) -> usize {
-        self.slots.iter().filter(|slot| slot.row.is_some()).count()
     }
 
     pub(crate) fn is_full(&self) -> bool {

@@ -131,6 +131,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             },
             wanted: heapless::Deque::new(),
             join_tries: 0,
+            heir_tries: 0,
             full: None,
             replies: 0,
             triggered: None,

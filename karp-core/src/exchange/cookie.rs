@@ -3,6 +3,7 @@
 
 use core::net::SocketAddr;
 
+use super::Handshake;
 use crate::{
     crypto::{Secret, ct_eq, prf},
     node::{CookieSecrets, Core, address_octets},
@@ -51,8 +52,10 @@ impl Core<'_> {
         cookies.version = cookies.version.wrapping_add(1);
     }
 
-    /// From half of the table on an IKE_SA_INIT needs a cookie (section 4).
+    /// From half of the table on an IKE_SA_INIT needs a cookie (section 4). Exchanges that are answered keep their place
+    /// only until it is needed: they do not count.
     pub(crate) fn cookies_wanted(&self) -> bool {
-        self.handshakes.len().saturating_mul(2) >= self.handshakes.capacity()
+        let open = |row: &&Handshake| row.half_open().is_none_or(|half_open| !half_open.is_answered());
+        self.handshakes.rows().filter(open).count().saturating_mul(2) >= self.handshakes.capacity()
     }
 }

@@ -82,7 +82,7 @@ pub struct HalfOpen {
 }
 
 impl HalfOpen {
-    pub(super) const fn is_answered(&self) -> bool {
+    pub(crate) const fn is_answered(&self) -> bool {
         matches!(self.stage, HalfOpenStage::Answered) && !self.owed
     }
 }

@@ -6,6 +6,7 @@ use super::{
     Handshake, IkeSa,
     attempt::{
         AUTH_LIFE, AUTH_LIFE_UNDER_ATTACK, Attempt, AttemptStage, MAX_ATTEMPTS, MAX_FIRST, MAX_REDIRECTS,
+        Purpose,
     },
     auth::Covered,
     sa::wire_fault,
@@ -329,6 +330,11 @@ impl Core<'_> {
             Some(attempt) => (attempt.purpose, attempt.to),
             None => return Err(DropReason::UnknownSpi),
         };
+        let proved = !matches!(answer.verdict, Verdict::Unproved);
+        let serves = answer.state.is_some_and(|state| state.state == NodeState::Gcks);
+        if proved && serves && purpose == Purpose::Rival {
+            self.note_rival();
+        }
         match answer.verdict {
             Verdict::Unproved => {
                 if let Some(attempt) = self.attempt_mut(row) {

@@ -83,21 +83,36 @@ impl Core<'_> {
         let taken = |id: u16| {
             self.keys.rows().any(|key| key.id == id) || settings.manual_keys.iter().any(|key| key.id == id)
         };
-        let rests = |id: u16| {
-            self.node
-                .resting_ids
-                .iter()
-                .any(|(other, until)| *other == id && *until > now)
+        // A block of 64 ids at a time, for there can be 65,535 of them.
+        let free_from = |from: u16| {
+            let keys = self.keys.rows().map(|key| key.id);
+            let manual = settings.manual_keys.iter().map(|key| key.id);
+            let resting = self.node.resting_ids.iter().filter(|(_, until)| *until > now);
+            free(from, last, keys.chain(manual).chain(resting.map(|(id, _)| *id)))
         };
-        let free = (first..=last).filter(|id| !taken(*id) && !rests(*id)).count();
-        if free == 0 {
+        let blocks = || (first..=last).step_by(64).map(|from| (from, free_from(from)));
+        let count: u32 = blocks().map(|(_, free)| free.count_ones()).sum();
+        if count == 0 {
             let mut oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
             let rested = oldest.find(|id| (first..=last).contains(id) && !taken(*id));
             return rested.or_else(|| self.reclaim_key_id());
         }
-        let range = u64::try_from(free).unwrap_or(1);
-        let nth = usize::try_from(self.rng.next_u64().checked_rem(range).unwrap_or(0)).unwrap_or(0);
-        (first..=last).filter(|id| !taken(*id) && !rests(*id)).nth(nth)
+        let nth = self.rng.next_u64().checked_rem(u64::from(count)).unwrap_or(0);
+        let mut skip = u32::try_from(nth).unwrap_or(0);
+        for (from, mut free) in blocks() {
+            match skip.checked_sub(free.count_ones()) {
+                Some(rest) => skip = rest,
+                None => {
+                    for _ in 0..skip {
+                        // Without its lowest bit.
+                        free &= free.wrapping_sub(1);
+                    }
+                    let at = u16::try_from(free.trailing_zeros()).ok()?;
+                    return from.checked_add(at);
+                }
+            }
+        }
+        None
     }
 
     /// Every id is a key's: the oldest that is only accepted gives up its own.
@@ -176,19 +191,47 @@ impl Core<'_> {
         if merges || self.is_changing_sa() {
             return;
         }
-        let due = |key: &TrafficKey| key.lives() && key.omit_at.is_some_and(|at| at <= now);
-        let over: heapless::Vec<Handle, 16> = self
-            .keys
-            .iter()
-            .filter(|(_, key)| due(key))
-            .map(|(row, _)| row)
-            .collect();
-        if over.is_empty() {
-            return;
+        if self.end_keys(|key| key.omit_at.is_some_and(|at| at <= now)) {
+            self.owe_update();
         }
-        for row in over {
-            self.end_key(row);
+    }
+}
+
+/// Which of the 64 ids from `from` on, and not beyond `last`, are not among `used`: the lowest bit is `from`'s.
+fn free(from: u16, last: u16, used: impl Iterator<Item = u16>) -> u64 {
+    let bit = |id: u16| {
+        let at = id.checked_sub(from)?;
+        1_u64.checked_shl(u32::from(at))
+    };
+    let behind = 63_u32.saturating_sub(u32::from(last.saturating_sub(from)));
+    let all = u64::MAX.checked_shr(behind).unwrap_or(0);
+    used.filter_map(bit).fold(all, |free, used| free & !used)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn free_ids_are_those_not_used() {
+        for (first, last) in [(1, 255), (1, 8), (1, 64), (1, 65), (60, 200), (65_400, 65_535)] {
+            for used in [
+                &[][..],
+                &[1, 2, 3],
+                &[64, 65, 128],
+                &[65_535, 65_500],
+                &[first, last],
+            ] {
+                let blocks = (first..=last).step_by(64);
+                let found = blocks.flat_map(|from| {
+                    let bits = free(from, last, used.iter().copied());
+                    (0..64_u16)
+                        .filter(move |at| bits & (1 << at) != 0)
+                        .map(move |at| from + at)
+                });
+                let expected = (first..=last).filter(|id| !used.contains(id));
+                assert!(found.eq(expected), "{first} to {last} without {used:?}");
+            }
         }
-        self.owe_update();
     }
 }

@@ -4,16 +4,15 @@ use super::{CheckedState, NewRekeySa};
 use crate::{
     announcement::Heard,
     crypto::SigningKey,
-    election::{Effect, Input, Member, Span, Survey, Who},
+    election::{Effect, Input, Member, Span, Who},
     exchange::Purpose,
-    identity::Identity,
     io::{Role, Timer},
     node::{Core, RekeySa, digest},
     peer::{self, Peer},
     sealed::Request,
     storage::Handle,
-    time::{Duration, Instant},
-    wire::{ElectionFlags, ElectionState, NodeState},
+    time::Instant,
+    wire::{ElectionFlags, NodeState},
 };
 
 /// The relation to the GCKS that this node follows, waits for, or merges into.
@@ -120,150 +119,6 @@ impl Core<'_> {
             self.node.sas.retire(self.now);
             self.node.installs.forget();
         }
-    }
-
-    /// Registers with an heir after a random wait, so that not all come at once (section 5.5).
-    fn plan_join(&mut self) {
-        let members = self
-            .node
-            .membership
-            .as_ref()
-            .map_or(0, |membership| membership.members);
-        let spread =
-            Duration::from_millis(u64::from(members).saturating_mul(20)).min(Duration::from_secs(10));
-        let wait = self.random_up_to(spread);
-        self.set_timer(Timer::Join, wait.max(Duration::from_millis(1)));
-    }
-
-    /// *Join* is due: the heir, or whoever claims the office.
-    pub(crate) fn run_join(&mut self) {
-        let heir = match self.node.election {
-            crate::election::Election::Member(Member::Joining(_, heir)) => Handle::from_number(heir.0),
-            crate::election::Election::Left
-            | crate::election::Election::Initial { .. }
-            | crate::election::Election::Member(_)
-            | crate::election::Election::Gcks(_) => return self.seek(),
-        };
-        let instance = self
-            .node
-            .membership
-            .as_ref()
-            .and_then(|membership| membership.handoff);
-        let proved = self
-            .peers
-            .get(heir)
-            .filter(|peer| peer.serves() && peer.is_heard(self.now));
-        let target = proved.map(|peer| (peer.address, peer.identity.clone(), None));
-        // The successor that the GCKS named may be known by hints alone (section 5.5): GSA_AUTH has to show it.
-        let named = || {
-            let instance = instance?;
-            let stranger = self
-                .strangers
-                .rows()
-                .find(|stranger| stranger.instance == instance)?;
-            Some((stranger.address, stranger.identity.clone(), Some(instance)))
-        };
-        // Failing that, by REDIRECT from the old GCKS.
-        let redirected = || {
-            let old = self.followed()?;
-            Some((old.address, old.identity.clone(), instance))
-        };
-        let Some((to, identity, instance)) = target.or_else(named).or_else(redirected) else {
-            let survey = self.survey();
-            return self.step(Input::JoinFailed(survey));
-        };
-        if !self.is_attempting(to) && !self.start_attempt(Purpose::Heir, to, identity, instance) {
-            self.set_timer(Timer::Join, Duration::from_millis(250));
-        }
-    }
-
-    /// A member that joins an heir always has an attempt under way or one planned; whatever ended the last one, the
-    /// joining has failed then.
-    pub(crate) fn run_joining(&mut self) {
-        let joining = matches!(
-            self.node.election,
-            crate::election::Election::Member(Member::Joining(..))
-        );
-        if joining && self.attempts() == 0 && !self.node.timers.is_set(Timer::Join) {
-            let survey = self.survey();
-            self.step(Input::JoinFailed(survey));
-        }
-    }
-
-    /// Tries the candidates that claim the office: best first, but every second try takes a random one, so that
-    /// honest nodes are reached among thousands of forged ones (section 5.4). A GCKS tries greater offices only.
-    pub(crate) fn seek(&mut self) {
-        let rival = self.node.election.role() == Role::Gcks;
-        if !(self.node.election.is_seeking() || (rival && self.may_probe_rivals())) {
-            return;
-        }
-        let purpose = if rival { Purpose::Rival } else { Purpose::Seek };
-        while let Some((to, identity)) = self.pick_candidate(rival) {
-            self.node.join_tries = self.node.join_tries.wrapping_add(1);
-            if !self.start_attempt(purpose, to, identity, None) {
-                break;
-            }
-        }
-        if let Some(end) = self.node.penalties.next_end(self.now) {
-            self.node.timers.set_earlier(Timer::Join, end);
-        }
-        if self.attempts() == 0 && !rival {
-            // Nobody is left to try, whatever is claimed: what follows must not come back here.
-            let survey = Survey {
-                claimed: false,
-                ..self.survey()
-            };
-            self.step(Input::JoinFailed(survey));
-        }
-    }
-
-    fn pick_candidate(&mut self, rival: bool) -> Option<(core::net::SocketAddr, Identity)> {
-        let count = self.claimants(rival).count();
-        let nth = if self.node.join_tries.is_multiple_of(2) {
-            None
-        } else {
-            Some(self.random_below(count))
-        };
-        let chosen = match nth {
-            Some(nth) => self.claimants(rival).nth(nth),
-            None => self.claimants(rival).max_by_key(|(_, identity, claim)| {
-                (
-                    claim.members > 0,
-                    claim.priority,
-                    claim.router_id,
-                    (*identity).clone(),
-                )
-            }),
-        };
-        chosen.map(|(address, identity, _)| (address, identity.clone()))
-    }
-
-    /// Those that claim the office, may serve, and are neither penalised nor being tried.
-    fn claimants(
-        &self,
-        rival: bool,
-    ) -> impl Iterator<Item = (core::net::SocketAddr, &Identity, ElectionState)> {
-        let peers = self
-            .peers
-            .rows()
-            .filter(|peer| peer.is_heard(self.now) && peer.under.is_some());
-        let peers = peers.filter_map(|peer| peer.claim.map(|claim| (peer.address, &peer.identity, claim)));
-        let strangers = self
-            .strangers
-            .rows()
-            .filter(|stranger| stranger.is_heard(self.now));
-        let strangers = strangers.map(|stranger| (stranger.address, &stranger.identity, stranger.claim));
-        peers
-            .chain(strangers)
-            .filter(|(_, _, claim)| {
-                claim.state == NodeState::Gcks && !claim.flags.has(ElectionFlags::LEAVING)
-            })
-            .filter(|(_, identity, _)| self.may_be_candidate(identity))
-            .filter(|(address, identity, _)| {
-                !self.is_attempting(*address)
-                    && !self.node.penalties.bars(&(*address, digest(identity)), self.now)
-            })
-            .filter(move |(_, identity, claim)| !rival || self.is_greater(identity, claim))
     }
 
     /// An announcement that proved itself by a Rekey SA in common.

@@ -96,6 +96,14 @@ impl Core<'_> {
         }
     }
 
+    /// Another office proved itself in an exchange: that is hearing it authentically.
+    pub(crate) fn note_rival(&mut self) {
+        let now = self.now;
+        if let Some(office) = self.node.office.as_mut() {
+            office.rival_heard = Some(now);
+        }
+    }
+
     /// Whether this office declines to be the greater one for a proved peer. A peer that is no office is never
     /// declined for its rank.
     pub(crate) fn declines_office(&self, identity: &Identity, state: ElectionState) -> bool {
@@ -116,6 +124,9 @@ impl Core<'_> {
         identity: &Identity,
         state: ElectionState,
     ) {
+        if state.state == NodeState::Gcks {
+            self.note_rival();
+        }
         if state.state == NodeState::Gcks && self.may_probe_rivals() && !self.is_attempting(from) {
             let _ = self.start_attempt(Purpose::Rival, from, identity.clone(), None);
         }
@@ -223,10 +234,7 @@ impl Core<'_> {
         if let Some(row) = self.keys.find(|key| key.lives() && key.id == id) {
             self.end_key(row);
         }
-        let pending: heapless::Vec<Handle, 8> = self.pending_keys().collect();
-        for row in pending {
-            self.advance_key(row, KeyState::Retiring);
-        }
+        self.retire_pending();
         let expires = self.now.after(Duration::from_secs(u64::from(lifetime_s)));
         self.insert_key(TrafficKey {
             id,

@@ -3,6 +3,7 @@
 
 mod apply;
 mod evict;
+mod joining;
 mod key;
 mod making;
 mod membership;

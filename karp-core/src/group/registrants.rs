@@ -80,17 +80,18 @@ impl Core<'_> {
             .peers
             .rows()
             .any(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()));
-        if waits && settled && !merging && !self.has_active() && self.pending_keys().next().is_some() {
-            return self.roll(Input::Abandon);
-        }
-        // A key made during a merge would not help either: it counts as given to everybody (section 5.5).
-        let merges = self
+        let lesser = self
             .node
             .office
             .as_ref()
-            .is_some_and(|office| office.merge.is_some());
+            .is_some_and(|office| office.merging.is_some());
+        let waits_alone = waits && settled && !passing && !merging && !lesser;
+        if waits_alone && !self.has_active() && self.pending_keys().next().is_some() {
+            return self.roll(Input::Abandon);
+        }
         // While a rollover runs its own end serves: a new one is wanted only if the keys in force cannot be given.
-        if waits && settled && !passing && !merges && self.pending_keys().next().is_none() {
+        // Nor would a key made during a merge: it counts as given to everybody (section 5.5).
+        if waits && settled && !passing && !merging && self.pending_keys().next().is_none() {
             self.roll(Input::Want(RekeyReason::NewSession));
         }
     }
@@ -99,12 +100,15 @@ impl Core<'_> {
     fn judge_keys(&mut self, shown: &KeysInUse) -> Shows {
         let mut shows = Shows::default();
         let span = self.node.config.settings().key_lifetime;
-        for entry in &shown.0 {
+        let mut first_known = false;
+        for (at, entry) in shown.0.iter().enumerate() {
             let known = self.keys.rows().find(|key| key.lives() && key.id == entry.id);
             match known {
                 Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
+                    // The first is the one that it sends with.
+                    first_known |= at == 0;
                     shows.active |= key.was_active;
-                    shows.current |= key.state == KeyState::Active;
+                    shows.current |= at == 0 && key.state == KeyState::Active;
                     if key.state == KeyState::Pending {
                         shows.pending = Some(key.made);
                     }
@@ -125,6 +129,8 @@ impl Core<'_> {
                 }
             }
         }
+        // Who sends with a key that nobody here has would go on doing so: it waits for one that all get.
+        shows.active &= first_known;
         shows
     }
 
@@ -474,6 +480,10 @@ impl Core<'_> {
         let now = self.now;
         let due = self.node.office.as_ref().map(|office| office.registrants_due);
         let Some(None) = due.map(|due| due.filter(|at| now < *at)) else {
+            debug_assert!(
+                due.is_none() || self.next_registrant_deadline().is_none_or(|at| at > now),
+                "what brings a deadline forward says so"
+            );
             return;
         };
         let patience = self.hold().times(4);

@@ -83,6 +83,8 @@ pub enum Input {
     SaDue,
     /// The rollover that runs is given up: its key may be in use somewhere already.
     Abandon,
+    /// The engine replaced the Rekey SA at once, though nobody was evicted here: generations count anew.
+    Replaced,
     /// Somebody was evicted; the engine has made the new Rekey SA and the new key.
     Evict,
     /// The members had 2 x hold to fetch the new Rekey SA.
@@ -187,7 +189,9 @@ impl Rollover {
     #[must_use]
     pub const fn compares(&self, input: Input, next: u32) -> Option<u32> {
         match (self.sa, input, self.phase) {
-            (SaPhase::Changing, _, _) | (_, Input::Evict, _) | (_, _, Phase::Evicting) => None,
+            (SaPhase::Changing, _, _) | (_, Input::Evict | Input::Replaced, _) | (_, _, Phase::Evicting) => {
+                None
+            }
             (_, _, Phase::Distributing { since } | Phase::Activated { since }) => Some(since),
             // What a step can begin here waits for the next generation.
             (_, _, Phase::Steady) => Some(next),
@@ -216,6 +220,14 @@ impl Rollover {
                 SaPhase::Wanted | SaPhase::Changing => {}
             },
             Input::Abandon => self.abandon(sink),
+            Input::Replaced => {
+                self.sa = SaPhase::Stable;
+                view.next = 1;
+                if let Phase::Distributing { since } | Phase::Activated { since } = &mut self.phase {
+                    *since = 1;
+                    sink.add(Effect::Send);
+                }
+            }
             Input::Evict => {
                 self.sa = SaPhase::Stable;
                 self.wanted = None;
@@ -365,184 +377,4 @@ impl Rollover {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const VIEW: View = View {
-        next: 1,
-        acknowledged: Some(u32::MAX),
-        sa_acknowledged: false,
-        may_start: true,
-        may_activate: true,
-        has_active: true,
-    };
-
-    #[test]
-    fn a_new_office_without_keys_starts_at_once_and_activates_when_all_have_it() {
-        let mut rollover = Rollover::default();
-        let alone = View {
-            has_active: false,
-            acknowledged: Some(0),
-            ..VIEW
-        };
-        let effects = rollover.step(Input::Check, &alone);
-        assert_eq!(effects[0], Effect::MakeKey(RekeyReason::NewSession));
-        assert!(rollover.step(Input::Check, &View { next: 2, ..alone }).is_empty());
-        let effects = rollover.step(
-            Input::Check,
-            &View {
-                next: 2,
-                acknowledged: Some(1),
-                ..alone
-            },
-        );
-        assert_eq!(effects[..2], [Effect::Activate, Effect::Send]);
-        assert!(!rollover.is_settled());
-        let effects = rollover.step(
-            Input::Check,
-            &View {
-                next: 3,
-                acknowledged: Some(2),
-                has_active: true,
-                ..VIEW
-            },
-        );
-        assert_eq!(effects[..], [Effect::ScheduleOmission, Effect::Completed]);
-        assert_eq!(rollover.phase(), Phase::Steady);
-    }
-
-    #[test]
-    fn requests_within_the_interval_are_merged_and_not_lost() {
-        let mut rollover = Rollover::default();
-        assert_eq!(
-            rollover.step(Input::Want(RekeyReason::NewSession), &VIEW).len(),
-            3
-        );
-        for reason in [RekeyReason::PeerRestarted, RekeyReason::Operator] {
-            let _ = rollover.step(
-                Input::Want(reason),
-                &View {
-                    acknowledged: Some(0),
-                    next: 2,
-                    ..VIEW
-                },
-            );
-        }
-        let _ = rollover.step(Input::Check, &View { next: 2, ..VIEW });
-        let _ = rollover.step(Input::Check, &View { next: 3, ..VIEW });
-        assert_eq!(rollover.phase(), Phase::Steady);
-        assert!(rollover.is_wanted());
-        let effects = rollover.step(Input::Rested, &View { next: 3, ..VIEW });
-        assert_eq!(effects[0], Effect::MakeKey(RekeyReason::PeerRestarted));
-        assert!(!rollover.is_wanted());
-    }
-
-    #[test]
-    fn no_activation_without_all_but_by_force() {
-        let mut rollover = Rollover::default();
-        let _ = rollover.step(Input::Want(RekeyReason::Operator), &VIEW);
-        let lag = View {
-            next: 2,
-            acknowledged: Some(0),
-            ..VIEW
-        };
-        for _ in 0..10 {
-            assert!(rollover.step(Input::Check, &lag).is_empty());
-        }
-        let effects = rollover.step(Input::ForceDue, &lag);
-        assert_eq!(effects[..], [Effect::ActivateForced, Effect::Send]);
-        // Who does not acknowledge the activation either is not waited for beyond that key's life.
-        assert_eq!(rollover.step(Input::ForceDue, &lag)[..], [Effect::Overdue]);
-        assert_eq!(rollover.phase(), Phase::Steady);
-    }
-
-    #[test]
-    fn an_abandoned_rollover_retires_its_key_and_is_wanted_again() {
-        let mut rollover = Rollover::default();
-        let _ = rollover.step(
-            Input::Want(RekeyReason::Operator),
-            &View {
-                acknowledged: Some(0),
-                ..VIEW
-            },
-        );
-        let effects = rollover.step(
-            Input::Abandon,
-            &View {
-                next: 2,
-                acknowledged: Some(0),
-                may_start: false,
-                ..VIEW
-            },
-        );
-        assert_eq!(effects[..], [Effect::Abandon, Effect::Send]);
-        assert!(rollover.is_wanted());
-    }
-
-    #[test]
-    fn a_rekey_sa_change_holds_every_phase() {
-        let mut rollover = Rollover::default();
-        let effects = rollover.step(
-            Input::SaDue,
-            &View {
-                acknowledged: Some(0),
-                ..VIEW
-            },
-        );
-        assert_eq!(effects[..], [Effect::MakeSa, Effect::Send]);
-        assert!(
-            rollover
-                .step(Input::Want(RekeyReason::Operator), &VIEW)
-                .is_empty()
-        );
-        let effects = rollover.step(
-            Input::Check,
-            &View {
-                sa_acknowledged: true,
-                next: 7,
-                ..VIEW
-            },
-        );
-        // 7 counts under the former Rekey SA.
-        assert_eq!(effects[0], Effect::CommitSa);
-        assert_eq!(effects[1], Effect::MakeKey(RekeyReason::Operator));
-        assert_eq!(rollover.phase(), Phase::Distributing { since: 1 });
-    }
-
-    #[test]
-    fn an_eviction_ends_with_one_key() {
-        let mut rollover = Rollover::default();
-        let _ = rollover.step(
-            Input::Evict,
-            &View {
-                acknowledged: Some(0),
-                ..VIEW
-            },
-        );
-        assert!(rollover.step(Input::Check, &VIEW).is_empty());
-        let effects = rollover.step(
-            Input::Check,
-            &View {
-                sa_acknowledged: true,
-                ..VIEW
-            },
-        );
-        assert_eq!(effects[..], [Effect::ActivateAlone, Effect::Send]);
-        let mut rollover = Rollover::default();
-        let _ = rollover.step(
-            Input::Evict,
-            &View {
-                acknowledged: Some(0),
-                ..VIEW
-            },
-        );
-        let effects = rollover.step(
-            Input::EvictDue,
-            &View {
-                acknowledged: Some(0),
-                ..VIEW
-            },
-        );
-        assert_eq!(effects[..], [Effect::ActivateAlone, Effect::Send]);
-    }
-}
+mod tests;

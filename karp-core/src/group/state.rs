@@ -383,22 +383,23 @@ impl Core<'_> {
         Evicted(remembered.map(|entry| entry.digest).collect())
     }
 
-    /// KEYS_IN_USE: the traffic keys that this node has, its Active one first (section 4). While this office merges
+    /// KEYS_IN_USE: the traffic keys that this node has, the one that it sends with first (section 4). While this office merges
     /// into another, the other's Pending key is shown only when this whole half holds it (section 5.5).
     pub(crate) fn keys_in_use(&self) -> KeysInUse {
         let hidden = self.hides_pending();
+        let sending = self.sending_key();
         let mut shown = KeysInUse::default();
-        for state in [KeyState::Active, KeyState::Pending, KeyState::Retiring] {
-            for key in self.keys.rows().filter(|key| key.lives() && key.state == state) {
-                if state == KeyState::Pending && hidden {
-                    continue;
-                }
-                // Eight at most; the Active one is first.
-                let _ = shown.0.push(KeyInUse {
-                    id: key.id,
-                    check: key.check(),
-                });
+        let first = self.keys.iter().filter(|(row, _)| Some(*row) == sending);
+        let others = self.keys.iter().filter(|(row, _)| Some(*row) != sending);
+        for (_, key) in first.chain(others).filter(|(_, key)| key.lives()) {
+            if key.state == KeyState::Pending && hidden {
+                continue;
             }
+            // Eight at most; the one that is sent with is first.
+            let _ = shown.0.push(KeyInUse {
+                id: key.id,
+                check: key.check(),
+            });
         }
         shown
     }

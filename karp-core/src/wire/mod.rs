@@ -1,7 +1,7 @@
 //! Messages as octets and back.
 //!
 //! Two levels. A *view* borrows the octets and is handed out only after every length in it was checked; a
-//! *value* ([`ElectionState`](notify::ElectionState), [`ProtocolList`](gsa::ProtocolList)) cannot hold what
+//! *value* ([`ElectionState`], [`ProtocolList`]) cannot hold what
 //! the wire may not carry. Code points that are not known here survive reading ([`numbers`]).
 //!
 //! What may not come in: keys, clocks, addresses of peers as a reason to accept something, and any state that

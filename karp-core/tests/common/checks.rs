@@ -219,6 +219,7 @@ impl Checks {
             let other = nodes.iter().enumerate().find(|(index, other)| {
                 *index != at
                     && other.is_keyed()
+                    && !other.is_paused()
                     && other.engine().rekey_sa_spi() == Some(spi)
                     && other.rows(now).iter().any(|theirs| {
                         !theirs.manual

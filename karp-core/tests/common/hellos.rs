@@ -13,12 +13,14 @@ pub struct Hellos {
     pub protocols: Vec<RoutingProtocol>,
     /// Refusals between routers that belong together fail the run. Off, they are only counted.
     pub strict: bool,
-    /// Until when refusals are only counted, in the LAN's time.
+    /// Until when a refusal is nobody's fault, in the LAN's time.
     pub excused_until: u64,
     pub sent: u64,
     pub accepted: u64,
     /// Refused between routers that belong together.
     pub refused: u64,
+    /// Refused while that was nobody's fault.
+    pub excused: u64,
     /// Refused by a router that has no reason to have the key.
     pub foreign: u64,
     /// One accepted the other once, in these boots and since they last were apart, when both followed one Rekey SA or
@@ -38,6 +40,7 @@ impl Default for Hellos {
             sent: 0,
             accepted: 0,
             refused: 0,
+            excused: 0,
             foreign: 0,
             agreed: Vec::new(),
             apart: Vec::new(),
@@ -126,8 +129,12 @@ impl Hellos {
             self.foreign += 1;
             return Ok(());
         }
+        if now < self.excused_until {
+            self.excused += 1;
+            return Ok(());
+        }
         self.refused += 1;
-        if !self.strict || now < self.excused_until {
+        if !self.strict {
             return Ok(());
         }
         let why = if self.agreed[from][to] {

@@ -5,7 +5,7 @@ use std::rc::Rc;
 use karp_core::{
     command::Command,
     error::DropReason,
-    io::{Event, Handled, Output, Recv},
+    io::{Event, Handled, Output, Recv, Role},
 };
 
 use super::{
@@ -238,6 +238,9 @@ impl Lan {
         self.note(&format!("{} tells {event:?}", self.nodes[at].name));
         if let Err(why) = self.nodes[at].told.event(&event) {
             self.fail(&format!("{}: {why}", self.nodes[at].name));
+        }
+        if event == (Event::RoleChanged { role: Role::Left }) {
+            self.hellos.forget(at);
         }
         if let Event::StateApplied { generation } = event
             && let Host::Confirms(delay) = self.nodes[at].host
