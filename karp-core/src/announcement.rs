@@ -47,13 +47,19 @@ pub(crate) struct Heard {
 impl Core<'_> {
     /// This node's ELECTION_STATE, and whether it may be believed to hold a Rekey SA.
     pub(crate) fn own_state(&self) -> ElectionState {
+        self.state_shown_to(None)
+    }
+
+    /// The same as one peer is to see it in an exchange: another office is no member of this one, though it may have
+    /// been (section 5.5, the order between two offices).
+    pub(crate) fn state_shown_to(&self, peer: Option<&Identity>) -> ElectionState {
         let settings = self.node.config.settings();
         let (state, rekey_sa, generation, members) = match (&self.node.office, self.node.election.role()) {
             (Some(office), Role::Gcks) => (
                 NodeState::Gcks,
                 Some(office.spi),
                 office.generation(),
-                self.members_known(),
+                self.members_known(peer),
             ),
             (_, Role::Member) => {
                 let (spi, generation) = self.node.installs.announced.unzip();
@@ -79,8 +85,12 @@ impl Core<'_> {
     }
 
     /// Live members of this office, itself not counted.
-    fn members_known(&self) -> u32 {
-        u32::try_from(self.peers.rows().filter(|peer| peer.is_live()).count()).unwrap_or(u32::MAX)
+    fn members_known(&self, but: Option<&Identity>) -> u32 {
+        let live = self
+            .peers
+            .rows()
+            .filter(|peer| peer.is_live() && Some(&peer.identity) != but);
+        u32::try_from(live.count()).unwrap_or(u32::MAX)
     }
 
     /// Section 5.1, *pace*: every hello for the GCKS and for whoever knows fewer than eight better-ranked live nodes,
@@ -260,6 +270,8 @@ impl Core<'_> {
             .node
             .membership
             .as_ref()
+            // An office that merges has a Rekey SA of its own: its current key says nothing of the other's.
+            .filter(|_| self.node.office.is_none())
             .is_some_and(|own| Some(own.gcks) == heard.row && own.instance == heard.instance);
         let serves = heard.claim.state == NodeState::Gcks;
         let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
@@ -309,7 +321,7 @@ impl Core<'_> {
             .membership
             .as_ref()
             .is_some_and(|own| own.gcks == row && own.instance == heard.instance);
-        if heard.claims_anew && followed {
+        if heard.claims_anew && followed && self.node.office.is_none() {
             // Nobody has proved that it is the GCKS: nothing of what is known of it changes but that it is there.
             self.heard_peer(row, &heard);
             return Ok(());

@@ -373,7 +373,7 @@ fn initial(stage: Initial, waited: bool, validated: bool, input: Input, sink: &m
                 validated,
             }
         }
-        (Initial::Joining, Input::JoinFailed(survey)) => {
+        (Initial::Joining | Initial::Looking, Input::JoinFailed(survey)) => {
             if waited {
                 initial_turn(survey, validated, sink)
             } else {

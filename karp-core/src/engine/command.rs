@@ -7,7 +7,6 @@ use crate::{
     group::rollover,
     io::{Role, Timer},
     node::Core,
-    storage::Handle,
     time::Instant,
 };
 
@@ -149,18 +148,11 @@ impl Core<'_> {
         self.node.refusals.clear();
         self.node.wanted.clear();
         self.node.evicted.clear();
+        self.node.purge = false;
         self.handshakes.retain(|_| false);
         self.sealed.retain(|_| false);
         self.strangers.retain(|_| false);
         self.peers.retain(|_| false);
-        let keys: heapless::Vec<Handle, 32> = self
-            .keys
-            .iter()
-            .filter(|(_, key)| key.lives())
-            .map(|(row, _)| row)
-            .collect();
-        for row in keys {
-            self.end_key(row);
-        }
+        self.end_keys(|_| true);
     }
 }

@@ -354,7 +354,8 @@ impl Core<'_> {
     /// GSA_AUTH, sealed once: what goes out again is the same octets.
     fn write_auth_request(&mut self, row: Handle, buffer: &mut [u8]) -> Option<usize> {
         let keys_in_use = self.keys_in_use();
-        let state = self.own_state();
+        let expected = self.attempt(row)?.expect.clone();
+        let state = self.state_shown_to(Some(&expected));
         let Core {
             node,
             handshakes,

@@ -305,7 +305,7 @@ impl Core<'_> {
             _ => None,
         };
         let evicted = self.evicted_list();
-        let state = self.own_state();
+        let state = self.state_shown_to(Some(&identity));
         let Core {
             node,
             handshakes,

@@ -42,15 +42,7 @@ impl Core<'_> {
             return;
         }
         let listed = |id: u16| state.teks.iter().any(|tek| tek.policy.id == id);
-        let dropped: heapless::Vec<Handle, 16> = self
-            .keys
-            .iter()
-            .filter(|(_, key)| key.lives() && key.listed_by == spi && !listed(key.id))
-            .map(|(row, _)| row)
-            .collect();
-        for row in dropped {
-            self.end_key(row);
-        }
+        self.end_keys(|key| key.listed_by == spi && !listed(key.id));
     }
 
     fn apply_key(&mut self, tek: &CheckedTek, spi: Option<[u8; 16]>) {
@@ -202,13 +194,26 @@ impl Core<'_> {
 
     /// What is not Active goes at once (eviction).
     pub(crate) fn end_all_but_active(&mut self) {
-        let older = self
-            .keys
-            .iter()
-            .filter(|(_, key)| key.lives() && key.state != KeyState::Active);
-        let older: heapless::Vec<Handle, 32> = older.map(|(row, _)| row).take(32).collect();
-        for row in older {
+        self.end_keys(|key| key.state != KeyState::Active);
+    }
+
+    /// Ends every key that `ends` picks, however many there are; says whether there were any.
+    pub(crate) fn end_keys(&mut self, ends: impl Fn(&TrafficKey) -> bool) -> bool {
+        let mut any = false;
+        while let Some(row) = self.keys.find(|key| key.lives() && ends(key)) {
             self.end_key(row);
+            any = true;
+        }
+        any
+    }
+
+    /// Pending keys become Retiring: they will not be activated, and somebody may send with them already.
+    pub(crate) fn retire_pending(&mut self) {
+        while let Some(row) = self
+            .keys
+            .find(|key| key.lives() && key.state == KeyState::Pending)
+        {
+            self.advance_key(row, KeyState::Retiring);
         }
     }
 
@@ -250,26 +255,26 @@ impl Core<'_> {
         }
         let keep = self.node.config.settings().expiry == Expiry::KeepLast;
         let last = self.sending_key();
-        let over: heapless::Vec<Handle, 16> = self
-            .keys
-            .iter()
-            .filter(|(_, key)| key.lives() && key.expires <= now)
-            .map(|(row, _)| row)
-            .collect();
-        for row in over {
-            if Some(row) == last {
-                self.node.alarms.set(Alarm::KeyExpired, true);
-                if keep {
-                    continue;
-                }
-            }
+        let current = self.node.sas.current_spi();
+        let over = |row: Handle, key: &TrafficKey| {
             // A Pending key is the business of the rollover that made it: it is ended by the state that omits it.
-            let current = self.node.sas.current_spi();
-            let listed = |key: &TrafficKey| key.listed_by.is_some() && key.listed_by == current;
-            let pending = |key: &TrafficKey| key.state == KeyState::Pending && listed(key);
-            if self.keys.get(row).is_some_and(pending) {
-                continue;
-            }
+            let listed = key.listed_by.is_some() && key.listed_by == current;
+            let kept = (keep && Some(row) == last) || (key.state == KeyState::Pending && listed);
+            key.lives() && key.expires <= now && !kept
+        };
+        if last
+            .and_then(|row| self.keys.get(row))
+            .is_some_and(|key| key.expires <= now)
+        {
+            self.node.alarms.set(Alarm::KeyExpired, true);
+        }
+        loop {
+            let next = self
+                .keys
+                .iter()
+                .find(|(row, key)| over(*row, key))
+                .map(|(row, _)| row);
+            let Some(row) = next else { break };
             self.end_key(row);
         }
     }

@@ -6,9 +6,9 @@ use crate::{
     election::{self, Election, Gcks},
     error::CommandError,
     identity::Identity,
+    io::Timer,
     node::{Core, EvictedUntil, digest},
     storage::Handle,
-    wire::KeyState,
 };
 
 impl Core<'_> {
@@ -37,6 +37,11 @@ impl Core<'_> {
         self.note_evicted(&EvictedList::from_iter([digest(identity)]));
         self.change_everything();
         crate::counters::bump(&mut self.node.counters.evictions);
+        if self.node.leaving && self.node.election == Election::Gcks(Gcks::Serving) {
+            // The host had left, and the evicted router was to follow: another one, or nobody.
+            let succession = self.hold();
+            self.set_timer(Timer::Succession, succession);
+        }
         Ok(())
     }
 
@@ -84,6 +89,7 @@ impl Core<'_> {
             // This half does the same before it takes a key of the other (section 5.5, merge, step 2), or who was put
             // out would read it under the present Rekey SA.
             self.renew_rekey_sa();
+            self.roll(Input::Replaced);
             self.node.sas.forget_formers();
         } else {
             // The next whole state is all that is left to a member.
@@ -97,10 +103,7 @@ impl Core<'_> {
         let now = self.now;
         let hold = self.hold();
         // (1) A running rollover is abandoned.
-        let pending: heapless::Vec<Handle, 8> = self.pending_keys().collect();
-        for row in pending {
-            self.advance_key(row, KeyState::Retiring);
-        }
+        self.retire_pending();
         // (2) A new Rekey SA and a new key.
         self.make_key(RekeyReason::Compromise);
         self.renew_rekey_sa();

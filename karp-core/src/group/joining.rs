@@ -52,10 +52,12 @@ impl Core<'_> {
         // The successor that the GCKS named may be known by hints alone (section 5.5): GSA_AUTH has to show it.
         let named = || {
             let instance = instance?;
-            let stranger = self
+            let mut strangers = self
                 .strangers
                 .rows()
-                .find(|stranger| stranger.instance == instance)?;
+                .filter(|stranger| stranger.instance == instance);
+            let stranger = strangers
+                .find(|stranger| stranger.is_heard(self.now) && self.may_be_candidate(&stranger.identity))?;
             Some((stranger.address, stranger.identity.clone(), Some(instance)))
         };
         // Failing that, by REDIRECT from the old GCKS.
@@ -113,6 +115,10 @@ impl Core<'_> {
             if !self.start_attempt(purpose, to, identity, None) {
                 break;
             }
+        }
+        if let Some(until) = self.node.full.filter(|until| *until > self.now) {
+            // When there may be room again, or nobody is left who was full.
+            self.node.timers.set_earlier(Timer::Join, until);
         }
         if let Some(end) = self.node.penalties.next_end(self.now) {
             self.node.timers.set_earlier(Timer::Join, end);

@@ -191,20 +191,9 @@ impl Core<'_> {
         if merges || self.is_changing_sa() {
             return;
         }
-        let due = |key: &TrafficKey| key.lives() && key.omit_at.is_some_and(|at| at <= now);
-        let over: heapless::Vec<Handle, 16> = self
-            .keys
-            .iter()
-            .filter(|(_, key)| due(key))
-            .map(|(row, _)| row)
-            .collect();
-        if over.is_empty() {
-            return;
+        if self.end_keys(|key| key.omit_at.is_some_and(|at| at <= now)) {
+            self.owe_update();
         }
-        for row in over {
-            self.end_key(row);
-        }
-        self.owe_update();
     }
 }
 

@@ -234,10 +234,7 @@ impl Core<'_> {
         if let Some(row) = self.keys.find(|key| key.lives() && key.id == id) {
             self.end_key(row);
         }
-        let pending: heapless::Vec<Handle, 8> = self.pending_keys().collect();
-        for row in pending {
-            self.advance_key(row, KeyState::Retiring);
-        }
+        self.retire_pending();
         let expires = self.now.after(Duration::from_secs(u64::from(lifetime_s)));
         self.insert_key(TrafficKey {
             id,

@@ -141,6 +141,7 @@ impl Core<'_> {
         }
         self.node.membership = None;
         self.node.legacy = None;
+        self.node.purge = false;
         self.sealed.retain(|_| false);
         for peer in self.peers.rows_mut() {
             peer.sa = None;
@@ -201,10 +202,7 @@ impl Core<'_> {
         self.node.sas.replace(RekeySa::new(spi, keys, auth_key, 0), now);
         // An inherited Pending key may be in use somewhere already, for its Activate went out before the old GCKS
         // died: it becomes Retiring (section 7). A new office always makes its own key.
-        let pending: heapless::Vec<Handle, 8> = self.pending_keys().collect();
-        for row in pending {
-            self.advance_key(row, KeyState::Retiring);
-        }
+        self.retire_pending();
         for key in self.keys.rows_mut() {
             key.made = 0;
             key.omit_at = None;
@@ -399,10 +397,7 @@ impl Core<'_> {
                 }
             }
             Effect::Abandon => {
-                let pending: heapless::Vec<Handle, 8> = self.pending_keys().collect();
-                for row in pending {
-                    self.advance_key(row, KeyState::Retiring);
-                }
+                self.retire_pending();
             }
             Effect::ScheduleOmission => self.schedule_omission(),
             Effect::Send => self.owe_update(),

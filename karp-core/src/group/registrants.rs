@@ -80,7 +80,13 @@ impl Core<'_> {
             .peers
             .rows()
             .any(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()));
-        if waits && settled && !merging && !self.has_active() && self.pending_keys().next().is_some() {
+        let lesser = self
+            .node
+            .office
+            .as_ref()
+            .is_some_and(|office| office.merging.is_some());
+        let waits_alone = waits && settled && !passing && !merging && !lesser;
+        if waits_alone && !self.has_active() && self.pending_keys().next().is_some() {
             return self.roll(Input::Abandon);
         }
         // While a rollover runs its own end serves: a new one is wanted only if the keys in force cannot be given.

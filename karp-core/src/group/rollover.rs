@@ -83,6 +83,8 @@ pub enum Input {
     SaDue,
     /// The rollover that runs is given up: its key may be in use somewhere already.
     Abandon,
+    /// The engine replaced the Rekey SA at once, though nobody was evicted here: generations count anew.
+    Replaced,
     /// Somebody was evicted; the engine has made the new Rekey SA and the new key.
     Evict,
     /// The members had 2 x hold to fetch the new Rekey SA.
@@ -187,7 +189,9 @@ impl Rollover {
     #[must_use]
     pub const fn compares(&self, input: Input, next: u32) -> Option<u32> {
         match (self.sa, input, self.phase) {
-            (SaPhase::Changing, _, _) | (_, Input::Evict, _) | (_, _, Phase::Evicting) => None,
+            (SaPhase::Changing, _, _) | (_, Input::Evict | Input::Replaced, _) | (_, _, Phase::Evicting) => {
+                None
+            }
             (_, _, Phase::Distributing { since } | Phase::Activated { since }) => Some(since),
             // What a step can begin here waits for the next generation.
             (_, _, Phase::Steady) => Some(next),
@@ -216,6 +220,14 @@ impl Rollover {
                 SaPhase::Wanted | SaPhase::Changing => {}
             },
             Input::Abandon => self.abandon(sink),
+            Input::Replaced => {
+                self.sa = SaPhase::Stable;
+                view.next = 1;
+                if let Phase::Distributing { since } | Phase::Activated { since } = &mut self.phase {
+                    *since = 1;
+                    sink.add(Effect::Send);
+                }
+            }
             Input::Evict => {
                 self.sa = SaPhase::Stable;
                 self.wanted = None;
