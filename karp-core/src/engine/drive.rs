@@ -64,6 +64,8 @@ impl Core<'_> {
             return Output::Transmit { len, to, kind };
         }
         if let Some(event) = self.next_event() {
+            #[cfg(feature = "defmt")]
+            defmt::info!("event: {}", event);
             return Output::Event(event);
         }
         let next = self.next_deadline();

@@ -555,7 +555,9 @@ impl Core<'_> {
     fn heir_deadline(&self, office: &Office, peer: &Peer) -> Option<Instant> {
         let under = peer.under.filter(|spi| *spi != office.spi)?;
         let serves_or_goes = peer.serves() || peer.is_leaving() || !peer.is_keyed();
-        if !office.heir || peer.registrant.is_some() || serves_or_goes || self.is_evicted(&peer.identity) {
+        // Who was given the state and never heard under it since may not have it: an heir hears it under the former one.
+        let registered = peer.registrant.is_some_and(|row| row.live || !row.given);
+        if !office.heir || registered || serves_or_goes || self.is_evicted(&peer.identity) {
             return None;
         }
         if !self.creds.grant(&peer.identity).may_join {

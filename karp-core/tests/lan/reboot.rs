@@ -258,3 +258,57 @@ fn old_datagrams_arrive_after_a_reboot() {
         nothing_refused(&mut lan);
     });
 }
+
+/// The key management of all routers restarts while their routing protocols run on: they resume with the key that they
+/// had, the group forms again around it, and nobody refuses a packet at any time.
+#[test]
+fn hosts_resume_with_their_keys() {
+    use karp_core::{algorithm::RoutingAlgorithm, config::ResumedKey, crypto::Secret};
+    seeds(6, |seed| {
+        let mut lan = Lan::of(seed, 4);
+        lan.link = if seed % 2 == 0 { Link::BAD } else { Link::CLEAN };
+        lan.set(|s| {
+            let protocol = (RoutingProtocol::Ospfv2, RoutingAlgorithm::HmacSha256);
+            let key = ResumedKey {
+                id: 9,
+                key: Secret::from_bytes([0x21; 32]),
+                active: true,
+                lifetime: Duration::from_secs(600),
+                protocols: heapless::Vec::from_slice(&[protocol]).unwrap(),
+            };
+            assert!(s.resumed_keys.push(key).is_ok());
+        });
+        (0..4).for_each(|at| lan.boot(at));
+        assert!((0..4).all(|at| {
+            lan.nodes[at]
+                .sending(RoutingProtocol::Ospfv2, lan.now)
+                .unwrap()
+                .id
+                == 9
+        }));
+        lan.run(2_000);
+        let order = lan.dice.shuffled((0..4).collect::<Vec<usize>>());
+        for at in order {
+            lan.command(at, Command::Join).unwrap();
+            // All within a hold: an office cannot wait for a router that it never heard.
+            let after = lan.dice.below(800);
+            lan.run(after);
+        }
+        lan.settle(60_000);
+        let (key, gcks) = (lan.key_of(0), lan.gcks());
+        lan.run(20_000);
+        lan.command(
+            gcks,
+            Command::Rekey {
+                protocol: RoutingProtocol::Ospfv2,
+                reason: RekeyReason::Operator,
+            },
+        )
+        .unwrap();
+        lan.expect(30_000, "a key of its own", |lan| {
+            lan.is_settled() && lan.key_of(0) != key
+        });
+        nothing_refused(&mut lan);
+        assert_eq!(lan.hellos.foreign, 0, "seed {seed}: not one packet was refused");
+    });
+}
