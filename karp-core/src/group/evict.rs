@@ -109,7 +109,6 @@ impl Core<'_> {
         self.renew_rekey_sa();
         if let Some(office) = self.node.office.as_mut() {
             office.evict_due = Some(now.after(hold.times(2)));
-            office.merge = None;
         }
         self.roll(Input::Evict);
     }

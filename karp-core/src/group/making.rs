@@ -55,7 +55,7 @@ impl Core<'_> {
         let made = office.last_made;
         // A key made during a merge counts as given to every identity (section 5.5).
         let merging = |peer: &crate::peer::Peer| peer.registrant.is_some_and(|row| row.merging.is_some());
-        if self.peers.rows().any(merging) {
+        if office.merge.is_some() && self.peers.rows().any(merging) {
             office.floor = office.floor.max(made);
         }
         office.started = Some(id);

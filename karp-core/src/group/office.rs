@@ -537,7 +537,13 @@ impl Core<'_> {
     fn next_gate(&self, office: &Office) -> Option<Instant> {
         let heir = office.heir.then(|| office.took.after(self.hold()));
         let rival = office.rival_heard.map(|at| at.after(self.hold().times(2)));
-        let gates = [heir, rival, office.joins_until, self.next_heir_deadline(office)];
+        // Only an heir has anybody to look for.
+        let unregistered = if office.heir {
+            self.next_heir_deadline(office)
+        } else {
+            None
+        };
+        let gates = [heir, rival, office.joins_until, unregistered];
         gates.into_iter().flatten().filter(|at| *at > self.now).min()
     }
 
