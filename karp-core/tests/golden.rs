@@ -60,7 +60,15 @@ fn write(lan: &Lan, recorder: &Recorder, since: u64, title: &str) -> String {
             continue;
         }
         let mut text = String::new();
-        writeln!(text, "# {}", prose(sent, news)).unwrap();
+        let again = recorder.steps.borrow()[..order]
+            .iter()
+            .any(|earlier| earlier.octets == sent.octets);
+        let prose = if again {
+            "The same octets once more."
+        } else {
+            prose(sent, news)
+        };
+        writeln!(text, "# {prose}").unwrap();
         writeln!(
             text,
             "{}  {} -> {}  {}",
@@ -160,10 +168,10 @@ fn prose(sent: &Sent, news: Option<(Option<ElectionState>, ElectionState)>) -> &
         (peek::GSA_REGISTRATION, true) => "The state as it is, or nothing yet for one who waits.",
         (peek::GSA_INBAND_REKEY, false) => "The key server pushes the state to one node.",
         (peek::GSA_INBAND_REKEY, true) => "It has the state.",
-        (peek::INFORMATIONAL, false) => {
-            "Sealed: a request for new keys, a farewell, or whether the other lives."
-        }
-        (peek::INFORMATIONAL, true) => "It is answered.",
+        // Nothing but padding in SK.
+        (peek::INFORMATIONAL, false) if sent.octets.len() == 57 => "Are you there?",
+        (peek::INFORMATIONAL, false) => "Sealed: it asks for new keys, or says goodbye.",
+        (peek::INFORMATIONAL, true) => "Heard.",
         (peek::GSA_REKEY, _) => "One key update to all: the whole state, sealed under the Rekey SA.",
         _ => "?",
     }

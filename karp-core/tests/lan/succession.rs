@@ -185,6 +185,47 @@ fn handoff_to_a_successor_that_dies_taking_office() {
     });
 }
 
+/// The successor never answers: after hold the old one resumes, and makes the rollover that had to wait.
+#[test]
+fn a_handoff_to_a_silent_successor_is_taken_back() {
+    seeds(5, |seed| {
+        let mut lan = Lan::of(seed, 3);
+        lan.nodes[0].set(|s| s.priority = 0);
+        lan.start_all();
+        lan.settle(8_000);
+        lan.run(10_000);
+        lan.tap(|sent, hand| {
+            if sent.by == Some(2) && peek::notify(&sent.octets, peek::HANDOFF).is_some() {
+                hand.crash.push(1);
+            }
+        });
+        let rekey = Command::Rekey {
+            protocol: karp_core::algorithm::RoutingProtocol::Ospfv2,
+            reason: karp_core::command::RekeyReason::Operator,
+        };
+        let key = lan.key_of(2);
+        lan.hand_off(2);
+        lan.command(2, rekey).unwrap();
+        lan.run(3_000);
+        assert!(!lan.nodes[1].is_up(), "seed {seed}: it dies as it is named");
+        assert_eq!(lan.nodes[2].role(), Role::Gcks);
+        assert_eq!(
+            lan.key_of(2),
+            key,
+            "no rollover goes on while the office is handed over"
+        );
+        lan.untap();
+        lan.expect(30_000, "a new key", |lan| {
+            lan.is_settled() && lan.key_of(2) != key
+        });
+        assert_eq!(lan.gcks(), 2);
+        assert_eq!(lan.nodes[2].engine().counters().handoffs, 0);
+        lan.start(1);
+        lan.settle(30_000);
+        nothing_refused(&mut lan);
+    });
+}
+
 #[test]
 fn old_gcks_dies_in_the_handoff() {
     seeds(8, |seed| {
