@@ -58,15 +58,30 @@ pub struct ManualKey {
     pub secret: heapless::Vec<u8, 64>,
 }
 
+/// How far a traffic key has come at a node.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
+#[cfg_attr(feature = "defmt", derive(defmt::Format))]
+pub enum KeyUse {
+    /// Accepted, and never sent with.
+    Unsent,
+    /// Sent with no more, and still accepted. The node never goes back to it.
+    Stopped,
+    /// The one to send with.
+    Sending,
+}
+
 /// A traffic key that a host kept over a restart of its key management, while its routing protocols went on running
-/// with it and kept their replay state.
+/// with it and kept their replay state. [`Engine::resumable_keys`](crate::Engine::resumable_keys) gives them.
+///
+/// Hand in only what the routing protocols have had without a break since it was installed: a key that they forgot
+/// counts as new to them, and must not be shown to the group (PROTOCOL.md sections 4 and 7).
 pub struct ResumedKey {
     /// The key id.
     pub id: u16,
     /// The traffic key.
     pub key: Secret<32>,
-    /// Whether it was the one to send with.
-    pub active: bool,
+    /// How far it has come. At most one is [`KeyUse::Sending`]; of several the last in the list counts.
+    pub usage: KeyUse,
     /// How long it may still live.
     pub lifetime: Duration,
     /// What it keys.

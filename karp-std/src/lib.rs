@@ -20,9 +20,11 @@ pub mod credentials;
 pub mod driver;
 pub mod endpoint;
 pub mod entropy;
+pub mod follow;
 pub mod heap;
 mod loss;
 mod mailbox;
+pub mod sinks;
 pub mod socket;
 #[cfg(feature = "tokio")]
 pub mod tokio;

@@ -9,12 +9,11 @@ use rand_core::CryptoRng;
 
 use crate::{
     command::Command,
-    config::Config,
+    config::{Config, KeyUse, ResumedKey},
     counters::Counters,
     crypto::Secret,
     election::Election,
     error::{CommandError, ConfigError},
-    group::TrafficKey,
     identity::{Credentials, Identity},
     io::{Handled, Output, Recv, Role},
     keytable::KeyTable,
@@ -22,7 +21,6 @@ use crate::{
     peer,
     storage::{Storage, iter},
     time::Instant,
-    wire::{KeyState, ProtocolList, gsa::Keyed, numbers},
 };
 
 /// The least number of key slots: eight that a state lists, and two whose end the host was not told yet.
@@ -147,38 +145,10 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             config,
         };
         let mut core = Core::new(&mut node, storage.slots(), &credentials, &mut entropy);
-        for key in resumed {
-            let mut protocols = ProtocolList::new();
-            for (protocol, algorithm) in &key.protocols {
-                // Repeated ones count once.
-                let _ = protocols.push(Keyed {
-                    protocol: numbers::RoutingProtocol(protocol.code()),
-                    algorithm: numbers::Algorithm(algorithm.code()),
-                });
-            }
-            let row = core.insert_key(TrafficKey {
-                id: key.id,
-                tek: key.key,
-                state: KeyState::Pending,
-                expires: now.after(key.lifetime),
-                protocols,
-                listed_by: None,
-                made: 0,
-                was_active: false,
-                activation: 0,
-                omit_at: None,
-                told: None,
-                gone: false,
-            });
-            if let Some(row) = row {
-                core.advance_key(
-                    row,
-                    if key.active {
-                        KeyState::Active
-                    } else {
-                        KeyState::Retiring
-                    },
-                );
+        // Who was sent with comes later in the order of activations (section 7).
+        for usage in [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending] {
+            for key in resumed.iter().filter(|key| key.usage == usage) {
+                core.resume_key(key);
             }
         }
         Ok(Self {
@@ -277,6 +247,23 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             acknowledged: row.registrant.and_then(|registrant| registrant.acked),
             heard: row.heard,
         })
+    }
+
+    /// The traffic keys, the one that is sent with first, for a host that keeps them in a safe place over a restart of
+    /// itself and hands them to its next engine as [`Settings::resumed_keys`](crate::Settings), which takes eight. Each is
+    /// a copy that is wiped when it is dropped.
+    pub fn resumable_keys(&self, now: Instant) -> impl Iterator<Item = ResumedKey> {
+        let slots = self.storage.view().keys;
+        let lives = || iter(slots).map(|(_, key)| key).filter(|key| key.lives());
+        let sending = lives()
+            .filter(|key| key.activation > 0)
+            .max_by_key(|key| key.activation);
+        let sending = sending.map(|key| key.id);
+        let first = lives().filter(move |key| Some(key.id) == sending);
+        let others = lives().filter(move |key| Some(key.id) != sending);
+        first
+            .chain(others)
+            .map(move |key| key.resumable(now, Some(key.id) == sending))
     }
 
     /// What was counted so far.

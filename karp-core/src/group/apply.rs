@@ -2,13 +2,13 @@
 
 use super::{CheckedState, CheckedTek, TrafficKey};
 use crate::{
-    config::Expiry,
+    config::{Expiry, KeyUse, ResumedKey},
     crypto::ct_eq,
     io::Alarm,
     node::{Core, ManualStage},
     storage::Handle,
     time::{Duration, Instant},
-    wire::{KeyState, ProtocolList, numbers},
+    wire::{KeyState, ProtocolList, gsa::Keyed, numbers},
 };
 
 /// How far a key has come in its life; it only moves forward.
@@ -88,6 +88,39 @@ impl Core<'_> {
         });
         if let Some(row) = row {
             self.advance_key(row, tek.policy.state);
+        }
+    }
+
+    /// A key that the host kept over a restart of itself (section 8).
+    pub(crate) fn resume_key(&mut self, key: &ResumedKey) {
+        let mut protocols = ProtocolList::new();
+        for (protocol, algorithm) in &key.protocols {
+            // Repeated ones count once.
+            let _ = protocols.push(Keyed {
+                protocol: numbers::RoutingProtocol(protocol.code()),
+                algorithm: numbers::Algorithm(algorithm.code()),
+            });
+        }
+        let row = self.insert_key(TrafficKey {
+            id: key.id,
+            tek: key.key.duplicate(),
+            state: KeyState::Pending,
+            expires: self.now.after(key.lifetime),
+            protocols,
+            listed_by: None,
+            made: 0,
+            was_active: false,
+            activation: 0,
+            omit_at: None,
+            told: None,
+            gone: false,
+        });
+        let Some(row) = row else { return };
+        if key.usage != KeyUse::Unsent {
+            self.advance_key(row, KeyState::Active);
+        }
+        if key.usage != KeyUse::Sending {
+            self.advance_key(row, KeyState::Retiring);
         }
     }
 

@@ -1,6 +1,8 @@
 //! A traffic key as a node has it. Keys belong to the node, not to its election state (PROTOCOL.md section 1).
 
 use crate::{
+    algorithm::{RoutingAlgorithm, RoutingProtocol},
+    config::{KeyUse, MAX_PROTOCOLS, ResumedKey},
     crypto::{Secret, key_check},
     time::Instant,
     wire::{KeyState, ProtocolList},
@@ -38,6 +40,26 @@ impl TrafficKey {
     /// It can be used now.
     pub(crate) const fn lives(&self) -> bool {
         !self.gone
+    }
+
+    /// A copy for a host that keeps it over a restart of itself.
+    pub(crate) fn resumable(&self, now: Instant, sending: bool) -> ResumedKey {
+        let keyed = self.protocols.as_slice().iter();
+        let known = keyed.filter_map(|keyed| {
+            let protocol = RoutingProtocol::from_code(keyed.protocol.0)?;
+            Some((protocol, RoutingAlgorithm::from_code(keyed.algorithm.0)?))
+        });
+        ResumedKey {
+            id: self.id,
+            key: self.tek.duplicate(),
+            usage: match (sending, self.activation) {
+                (true, _) => KeyUse::Sending,
+                (false, 0) => KeyUse::Unsent,
+                (false, _) => KeyUse::Stopped,
+            },
+            lifetime: self.expires.since(now),
+            protocols: known.take(MAX_PROTOCOLS).collect(),
+        }
     }
 
     /// It ends here: the secret goes at once, the row when the host knows.

@@ -263,7 +263,11 @@ fn old_datagrams_arrive_after_a_reboot() {
 /// had, the group forms again around it, and nobody refuses a packet at any time.
 #[test]
 fn hosts_resume_with_their_keys() {
-    use karp_core::{algorithm::RoutingAlgorithm, config::ResumedKey, crypto::Secret};
+    use karp_core::{
+        algorithm::RoutingAlgorithm,
+        config::{KeyUse, ResumedKey},
+        crypto::Secret,
+    };
     seeds(6, |seed| {
         let mut lan = Lan::of(seed, 4);
         lan.link = if seed % 2 == 0 { Link::BAD } else { Link::CLEAN };
@@ -272,7 +276,7 @@ fn hosts_resume_with_their_keys() {
             let key = ResumedKey {
                 id: 9,
                 key: Secret::from_bytes([0x21; 32]),
-                active: true,
+                usage: KeyUse::Sending,
                 lifetime: Duration::from_secs(600),
                 protocols: heapless::Vec::from_slice(&[protocol]).unwrap(),
             };
