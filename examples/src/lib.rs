@@ -9,5 +9,6 @@
 pub mod entropy;
 pub mod hello;
 pub mod lan;
+pub mod netlab;
 pub mod node;
 pub mod timeline;
