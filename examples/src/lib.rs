@@ -10,4 +10,5 @@ pub mod entropy;
 pub mod hello;
 pub mod lan;
 pub mod node;
+pub mod picture;
 pub mod timeline;
