@@ -9,7 +9,7 @@ use super::{
     Chart, Class, Lane, Mark, Span,
     glyph::{self, round},
     legend,
-    measure::{Scale, rows, shorten, text_width, time_text, widest_gap},
+    measure::{Scale, rows, shorten, text_width, widest_gap},
     palette::{BACKGROUND, FAINT_TEXT, GRID, Keys, SHADE, STALL, TEXT, TRACK},
 };
 
@@ -24,6 +24,8 @@ const LANE_HEIGHTS: (f64, f64) = (10.0, 20.0);
 /// Of the strip of steps, and of the flags below it.
 const PHASE_HEIGHT: f64 = 18.0;
 const FLAG: f64 = 17.0;
+/// Ticks are so far apart at least.
+const TICKS: f64 = 64.0;
 
 /// What all parts of the picture need to know.
 pub(super) struct Frame<'c> {
@@ -43,6 +45,7 @@ pub(super) fn document(chart: &Chart) -> Document {
     let (strips, top) = strips(&frame, y);
     let bottom = top + frame.height();
     body = body.add(backdrop(&frame, top, bottom)).add(strips);
+    body = body.add(tick_labels(&frame, top, bottom));
     let mut band_top = top;
     for band in bands(&chart.lanes) {
         body = body.add(frame.band(band, band_top));
@@ -104,7 +107,7 @@ impl<'c> Frame<'c> {
 
     /// A time of the chart, as it is written.
     pub(super) fn time(&self, at_ms: u64) -> String {
-        time_text(at_ms.saturating_sub(self.chart.from_ms))
+        self.scale.time_text(at_ms)
     }
 
     /// One router.
@@ -153,7 +156,11 @@ impl<'c> Frame<'c> {
             .iter()
             .filter(|mark| self.scale.contains(mark.at_ms))
             .collect();
-        let points: Vec<f64> = marks.iter().map(|mark| self.scale.x(mark.at_ms)).collect();
+        let taken = marks.iter().map(|mark| mark.at_ms);
+        let points: Vec<f64> = taken
+            .chain(self.stall_ends())
+            .map(|at| self.scale.x(at))
+            .collect();
         for span in &lane.spans {
             if let Some(drawn) = self.span(span, top + 1.0, bar, &points) {
                 group = group.add(drawn);
@@ -269,6 +276,13 @@ impl<'c> Frame<'c> {
             );
         }
         group
+    }
+
+    /// Where no text should be.
+    fn stall_ends(&self) -> impl Iterator<Item = u64> {
+        let phases = self.chart.phases.iter();
+        let stalls = phases.filter(|phase| phase.class == Class::Stall && self.shows(phase));
+        stalls.flat_map(|stall| [stall.from_ms, stall.to_ms])
     }
 
     const fn shows(&self, span: &Span) -> bool {
@@ -401,7 +415,7 @@ pub(super) fn flag(frame: &Frame<'_>, event: &Mark, number: usize, x: f64, y: f6
         .add(Title::new(format!("{}: {}", frame.time(event.at_ms), event.text)))
 }
 
-/// Shading of the steps, and the time axis at both ends of the plot.
+/// Shading of the steps, and a line for each tick of the time axis.
 fn backdrop(frame: &Frame<'_>, top: f64, bottom: f64) -> Group {
     let scale = &frame.scale;
     let mut group = Group::new().set("class", "axis");
@@ -409,18 +423,30 @@ fn backdrop(frame: &Frame<'_>, top: f64, bottom: f64) -> Group {
         let (from, to) = (scale.x(phase.from_ms), scale.x(phase.to_ms));
         group = group.add(rectangle(from, top, to - from, bottom - top).set("fill", SHADE));
     }
-    for (at, label) in scale.ticks(64.0) {
+    for (at, _) in scale.ticks(TICKS) {
         let x = scale.x(at);
         group = group.add(
             line((x, top - 3.0), (x, bottom + 3.0))
                 .set("stroke", GRID)
                 .set("stroke-width", 1),
         );
+    }
+    group
+}
+
+/// Over the poles of events, each with a halo.
+fn tick_labels(frame: &Frame<'_>, top: f64, bottom: f64) -> Group {
+    let mut group = Group::new().set("class", "axis");
+    for (at, label) in frame.scale.ticks(TICKS) {
+        let x = frame.scale.x(at);
         for y in [top - 7.0, bottom + 14.0] {
             group = group.add(
                 text(label.as_str(), x, y, SMALL - 1.0)
                     .set("text-anchor", "middle")
-                    .set("fill", FAINT_TEXT),
+                    .set("fill", FAINT_TEXT)
+                    .set("stroke", BACKGROUND)
+                    .set("stroke-width", 4)
+                    .set("paint-order", "stroke"),
             );
         }
     }

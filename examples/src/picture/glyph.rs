@@ -15,12 +15,12 @@ pub(super) fn sign(class: Class, keys: &Keys, x: f64, y: f64, size: f64) -> Grou
         format!("M{}", points.join("L"))
     };
     let fill = keys.look(class).fill;
-    let shape = |points: &[(f64, f64)]| {
+    let shape = |points: &[(f64, f64)], edge: &str| {
         let path = Path::new()
             .set("d", line(points) + "Z")
             .set("fill", fill)
-            .set("stroke", BACKGROUND)
-            .set("stroke-width", 1)
+            .set("stroke", edge)
+            .set("stroke-width", 1.2)
             .set("paint-order", "stroke");
         Group::new().add(path)
     };
@@ -35,10 +35,11 @@ pub(super) fn sign(class: Class, keys: &Keys, x: f64, y: f64, size: f64) -> Grou
             .set("stroke-linecap", "round")
     };
     match class {
-        Class::Act => shape(&[(0.0, -1.0), (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)]),
-        Class::Rekey => shape(&[(0.0, -1.0), (0.95, 0.8), (-0.95, 0.8)]),
-        Class::Trouble => shape(&[(0.0, 1.0), (0.95, -0.8), (-0.95, -0.8)]),
-        Class::Office => star(shape),
+        Class::Act => shape(&[(0.0, -1.0), (1.0, 0.0), (0.0, 1.0), (-1.0, 0.0)], BACKGROUND),
+        Class::Rekey => shape(&[(0.0, -1.0), (0.95, 0.8), (-0.95, 0.8)], BACKGROUND),
+        Class::Trouble => shape(&[(0.0, 1.0), (0.95, -0.8), (-0.95, -0.8)], BACKGROUND),
+        // On the bar of the office, which has its colour.
+        Class::Office => shape(&star(), TEXT),
         Class::Crash => Group::new()
             .add(cross(BACKGROUND, 0.75, size * 0.42 + 2.0))
             .add(cross(TEXT, 0.75, size * 0.42)),
@@ -68,15 +69,13 @@ pub(super) fn sign(class: Class, keys: &Keys, x: f64, y: f64, size: f64) -> Grou
     }
 }
 
-fn star(shape: impl Fn(&[(f64, f64)]) -> Group) -> Group {
-    let points: Vec<(f64, f64)> = (0..10)
-        .map(|n| {
-            let angle = std::f64::consts::PI * (f64::from(n) / 5.0 - 0.5);
-            let reach = if n % 2 == 0 { 1.15 } else { 0.5 };
-            (reach * angle.cos(), reach * angle.sin())
-        })
-        .collect();
-    shape(&points)
+fn star() -> Vec<(f64, f64)> {
+    let point = |n: u8| {
+        let angle = std::f64::consts::PI * (f64::from(n) / 5.0 - 0.5);
+        let reach = if n % 2 == 0 { 1.15 } else { 0.5 };
+        (reach * angle.cos(), reach * angle.sin())
+    };
+    (0..10).map(point).collect()
 }
 
 fn circle(x: f64, y: f64, radius: f64, fill: &str, width: f64, stroke: &str) -> Circle {

@@ -12,7 +12,10 @@ use super::{
     palette::FAINT_TEXT,
 };
 
-const LINE: f64 = 20.0;
+const LINE: f64 = 19.0;
+/// Room for a time in a list.
+const TIMES: f64 = 58.0;
+const SMALLEST: f64 = 9.0;
 /// A key's swatch holds its id.
 const SWATCH: (f64, f64) = (24.0, 13.0);
 /// So many keys are shown; by then the colours have come round several times.
@@ -124,14 +127,16 @@ pub(super) fn lists(frame: &Frame<'_>, y: &mut f64) -> Group {
         .collect();
     let events = frame.events();
     if !steps.is_empty() {
-        group = list(group, "Steps", steps.len(), y, |at, x, y, room| {
+        let texts: Vec<&str> = steps.iter().map(|(_, text)| text.as_str()).collect();
+        group = list(group, "Steps", &texts, y, |at, x, y, room| {
             let (time, words) = &steps[at];
             entry(time, words, x, y, room)
                 .add(text((at + 1).to_string(), x + 8.5, y, SMALL).set("text-anchor", "middle"))
         });
     }
     if !events.is_empty() {
-        group = list(group, "Events", events.len(), y, |at, x, y, room| {
+        let texts: Vec<&str> = events.iter().map(|event| event.text.as_str()).collect();
+        group = list(group, "Events", &texts, y, |at, x, y, room| {
             let event = events[at];
             let time = frame.time(event.at_ms);
             entry(&time, &event.text, x, y, room).add(flag(frame, event, at + 1, x + 8.5, y - 4.0))
@@ -141,34 +146,38 @@ pub(super) fn lists(frame: &Frame<'_>, y: &mut f64) -> Group {
 }
 
 fn entry(time: &str, words: &str, x: f64, y: f64, room: f64) -> Group {
-    let times = 58.0;
+    let room = room - TIMES - 44.0;
+    // A little too long is written a little smaller.
+    let size = (SMALL * room / text_width(words, SMALL).max(1.0)).clamp(SMALLEST, SMALL);
+    let time = text(time, x + 20.0 + TIMES, y, SMALL)
+        .set("text-anchor", "end")
+        .set("fill", FAINT_TEXT);
     Group::new()
-        .add(
-            text(time, x + 20.0 + times, y, SMALL)
-                .set("text-anchor", "end")
-                .set("fill", FAINT_TEXT),
-        )
-        .add(text(
-            shorten(words, SMALL, room - times - 44.0),
-            x + 28.0 + times,
-            y,
-            SMALL,
-        ))
+        .add(time)
+        .add(text(shorten(words, size, room), x + 28.0 + TIMES, y, size))
 }
 
-/// Columns that are filled from top to bottom: as many as keep the list short.
+/// Columns that are filled from top to bottom: as many as keep the list short, and fewer where the longest entry would
+/// not fit. An entry is drawn at a place, into so much room.
 fn list(
     mut group: Group,
     title: &str,
-    count: usize,
+    texts: &[&str],
     y: &mut f64,
     draw: impl Fn(usize, f64, f64, f64) -> Group,
 ) -> Group {
-    let columns = match count {
+    let count = texts.len();
+    let most = match count {
         0..=4 => 1,
         5..=12 => 2,
         _ => 3,
     };
+    let longest = texts.iter().map(|text| text_width(text, SMALL * 0.9));
+    let longest = longest.fold(0.0, f64::max) + TIMES + 44.0;
+    let fits = |columns: &usize| longest <= (WIDTH - 2.0 * MARGIN) / *columns as f64;
+    // A long list of long entries is cut instead.
+    let least = if count > 40 { 2 } else { 1 };
+    let columns = (1..=most).rev().find(fits).unwrap_or(1).max(least);
     let height = count.div_ceil(columns);
     let width = (WIDTH - 2.0 * MARGIN) / columns as f64;
     *y += LINE;

@@ -1,5 +1,8 @@
 //! Lengths: of time, of text, and what goes where without overlapping.
 
+/// An axis longer than this counts in minutes and seconds.
+const MINUTES_FROM: u64 = 180_000;
+
 /// Milliseconds to positions.
 #[derive(Clone, Copy)]
 pub(super) struct Scale {
@@ -29,6 +32,16 @@ impl Scale {
         if length == 0 { 1 } else { length }
     }
 
+    /// A time since the begin, as precise as is of use; in minutes where the axis is.
+    pub(super) fn time_text(&self, at_ms: u64) -> String {
+        let ms = at_ms.saturating_sub(self.from_ms);
+        if self.length_ms() > MINUTES_FROM {
+            format!("{}:{:02}.{}", ms / 60_000, ms / 1000 % 60, ms % 1000 / 100)
+        } else {
+            format!("{}.{:02} s", ms / 1000, ms % 1000 / 10)
+        }
+    }
+
     /// The times of ticks and the texts on them: round numbers, at least `room` apart.
     pub(super) fn ticks(&self, room: f64) -> Vec<(u64, String)> {
         const STEPS: [u64; 16] = [
@@ -47,22 +60,13 @@ impl Scale {
 }
 
 fn tick_text(at: u64, step: u64, length: u64) -> String {
-    if length > 180_000 {
+    if length > MINUTES_FROM {
         return format!("{}:{:02}", at / 60_000, at / 1000 % 60);
     }
     match step {
         0..100 => format!("{:.2} s", at as f64 / 1000.0),
         100..1000 => format!("{:.1} s", at as f64 / 1000.0),
         _ => format!("{} s", at / 1000),
-    }
-}
-
-/// A time since the start of the chart, for lists.
-pub(super) fn time_text(ms: u64) -> String {
-    if ms >= 180_000 {
-        format!("{}:{:02}.{}", ms / 60_000, ms / 1000 % 60, ms % 1000 / 100)
-    } else {
-        format!("{}.{:02} s", ms / 1000, ms % 1000 / 10)
     }
 }
 

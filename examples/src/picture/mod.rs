@@ -134,6 +134,8 @@ pub enum Class {
     Office,
     /// Event: something failed that is tried again, such as a sink.
     Trouble,
+    /// Event: a packet was refused, and should be.
+    Refused,
     /// Event: an adjacency was lost, or a packet refused, between routers that had the group's keys. There should be
     /// none.
     Lost,

@@ -74,6 +74,7 @@ impl Keys {
             Class::Stall => ("#ffffff", Some(STALL)),
             Class::Lost => ("#c02a00", None),
             Class::Trouble => ("#cc79a7", None),
+            Class::Refused => ("#882255", None),
             Class::Office => ("#e69f00", None),
             Class::Rekey => ("#0072b2", None),
             Class::Return => ("#ffffff", None),
@@ -82,7 +83,13 @@ impl Keys {
         };
         let dark = matches!(
             class,
-            Class::Down | Class::Alone | Class::Act | Class::Crash | Class::Rekey | Class::Lost
+            Class::Down
+                | Class::Alone
+                | Class::Act
+                | Class::Crash
+                | Class::Rekey
+                | Class::Lost
+                | Class::Refused
         );
         let text = if dark { "#ffffff" } else { TEXT };
         Look { fill, hatch, text }
@@ -100,7 +107,6 @@ impl Class {
             Self::Left => "left".to_owned(),
             Self::Down => "down".to_owned(),
             Self::Blocked => "no key".to_owned(),
-            Self::Full => "Full".to_owned(),
             _ => String::new(),
         }
     }
@@ -127,6 +133,7 @@ impl Class {
             Self::Rekey => "rekey",
             Self::Office => "office",
             Self::Trouble => "trouble",
+            Self::Refused => "refused",
             Self::Lost => "lost",
         }
     }
@@ -152,6 +159,7 @@ impl Class {
             Self::Rekey => Some("rollover"),
             Self::Office => Some("office changes"),
             Self::Trouble => Some("failed, tried again"),
+            Self::Refused => Some("refused, as it should be"),
             Self::Lost => Some("lost (must not be)"),
         }
     }

@@ -1,6 +1,6 @@
 //! Structure: what a reader or a program finds in the file.
 
-use svg::parser::Event;
+use roxmltree::{Document, Node};
 
 use super::*;
 
@@ -61,37 +61,14 @@ fn chart(routers: usize, length_ms: u64) -> Chart {
     chart
 }
 
-/// Every element's name and attributes, checked for nesting.
-fn elements(svg: &str) -> Vec<(String, svg::node::Attributes)> {
-    let mut open = Vec::new();
-    let mut found = Vec::new();
-    for event in svg::read(svg).unwrap() {
-        match event {
-            Event::Tag(name, svg::node::element::tag::Type::End, _) => {
-                assert_eq!(open.pop().as_deref(), Some(name));
-            }
-            Event::Tag(name, kind, attributes) => {
-                if kind == svg::node::element::tag::Type::Start {
-                    open.push(name.to_owned());
-                }
-                found.push((name.to_owned(), attributes));
-            }
-            Event::Error(error) => panic!("{error}"),
-            _ => {}
-        }
-    }
-    assert!(open.is_empty());
-    found
-}
-
+/// How many elements are of a class.
 fn count(svg: &str, class: &str) -> usize {
-    let elements = elements(svg);
-    let of_class = elements.iter().filter(|(_, attributes)| {
-        attributes
-            .get("class")
-            .is_some_and(|value| value.split(' ').any(|one| one == class))
-    });
-    of_class.count()
+    let document = Document::parse(svg).unwrap();
+    let of_class = |node: &Node<'_, '_>| {
+        let classes = node.attribute("class").unwrap_or_default();
+        classes.split(' ').any(|one| one == class)
+    };
+    document.descendants().filter(of_class).count()
 }
 
 #[test]
@@ -137,15 +114,15 @@ fn text_is_escaped() {
 fn everything_lies_within_the_picture() {
     for (routers, length) in [(1, 1), (3, 10_000), (32, 600_000)] {
         let svg = chart(routers, length).svg();
-        let elements = elements(&svg);
-        let number = |value: Option<&svg::node::Value>| value.and_then(|value| value.parse::<f64>().ok());
-        let height = number(elements[0].1.get("height")).unwrap();
-        for (name, attributes) in &elements {
-            let right =
-                number(attributes.get("x")).unwrap_or(0.0) + number(attributes.get("width")).unwrap_or(0.0);
-            assert!((0.0..=draw::WIDTH).contains(&right), "{name} {attributes:?}");
-            let y = number(attributes.get("y")).unwrap_or(0.0);
-            assert!((0.0..=height).contains(&y), "{name} {attributes:?}");
+        let document = Document::parse(&svg).unwrap();
+        let number =
+            |node: Node<'_, '_>, name| node.attribute(name).and_then(|value| value.parse::<f64>().ok());
+        let height = number(document.root_element(), "height").unwrap();
+        for node in document.descendants() {
+            let right = number(node, "x").unwrap_or(0.0) + number(node, "width").unwrap_or(0.0);
+            assert!((0.0..=draw::WIDTH).contains(&right), "{node:?}");
+            let y = number(node, "y").unwrap_or(0.0);
+            assert!((0.0..=height).contains(&y), "{node:?}");
         }
     }
 }
