@@ -72,7 +72,7 @@ pub(super) fn sign(class: Class, keys: &Keys, x: f64, y: f64, size: f64) -> Grou
 fn star() -> Vec<(f64, f64)> {
     let point = |n: u8| {
         let angle = std::f64::consts::PI * (f64::from(n) / 5.0 - 0.5);
-        let reach = if n % 2 == 0 { 1.15 } else { 0.5 };
+        let reach = if n.is_multiple_of(2) { 1.15 } else { 0.5 };
         (reach * angle.cos(), reach * angle.sin())
     };
     (0..10).map(point).collect()
