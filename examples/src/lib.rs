@@ -11,4 +11,5 @@ pub mod hello;
 pub mod lan;
 pub mod netlab;
 pub mod node;
+pub mod picture;
 pub mod timeline;
