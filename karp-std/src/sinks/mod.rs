@@ -19,7 +19,7 @@ use std::fmt;
 
 pub use self::{
     keys::{KeySet, SinkKey},
-    plan::{Plan, Step},
+    plan::{Action, Plan, Step},
 };
 
 /// Something that takes a link's keys: a routing daemon, a file, a program.
