@@ -16,6 +16,7 @@ pub mod bird;
 pub(crate) mod file;
 mod keys;
 mod plan;
+pub mod worker;
 
 use std::fmt;
 
