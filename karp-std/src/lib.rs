@@ -17,6 +17,7 @@
 pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod daemons;
 pub mod driver;
 pub mod endpoint;
 pub mod entropy;

@@ -12,6 +12,8 @@
 //! ([`Command::Installed`](karp_core::command::Command::Installed)), so a rollover never goes on before every daemon has the key. A daemon that
 //! is not running has nothing to lose and counts as done ([`SinkError::is_not_running`], PROTOCOL.md section 7).
 
+mod blocker;
+pub mod frr;
 mod keys;
 mod plan;
 
