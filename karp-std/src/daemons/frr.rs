@@ -26,14 +26,16 @@ pub const TIMEOUT: Duration = Duration::from_secs(10);
 /// The longest answer that is read, in octets. The configuration of a daemon with thousands of interfaces fits.
 pub const MAX_ANSWER: usize = 8 << 20;
 
-/// The longest command, in octets. FRR's own buffer has 8192.
-const MAX_COMMAND: usize = 4096;
+/// The most that FRR takes from a socket in one go, in octets. It runs all commands in it before it does anything else.
+const MAX_BLOCK: usize = 512;
 
 /// A connection to one daemon, in its enable mode.
 pub struct Vty {
     stream: UnixStream,
     socket: PathBuf,
     timeout: Duration,
+    /// What has come of answers that were not taken yet.
+    received: Zeroizing<Vec<u8>>,
     /// Something went wrong in the middle of an exchange: what comes next would belong to an earlier command.
     broken: bool,
 }
@@ -94,6 +96,7 @@ impl Vty {
             stream,
             socket: socket.to_owned(),
             timeout,
+            received: Zeroizing::default(),
             broken: false,
         };
         // The socket's permissions are its protection: enable asks for no password here.
@@ -121,30 +124,45 @@ impl Vty {
     /// Sends one command and gives the answer, whatever its status. The command may hold a key: no error repeats it.
     ///
     /// # Errors
-    /// If the daemon does not answer in time or not in the protocol's form; the connection is of no use afterwards.
+    /// If the command is longer than 512 octets or holds control characters, and if the daemon does not answer in time or
+    /// not in the protocol's form; the connection is of no use afterwards.
     pub fn execute(&mut self, command: &str) -> Result<Answer, SinkError> {
-        if command.len() > MAX_COMMAND || command.chars().any(char::is_control) {
-            return Err(SinkError::refused(
-                format!(
-                    "a command for {} is too long or holds control characters",
-                    self.name()
-                ),
-                "look for line ends in names and keys",
-            ));
-        }
+        let mut answers = self.execute_block(&[command])?;
+        answers.pop().ok_or_else(|| self.unreachable("no answer"))
+    }
+
+    /// Sends commands in one piece, as many answers as commands come back. The daemon runs them one after the other
+    /// without sending or receiving a packet in between, whether they succeed or not.
+    fn execute_block(&mut self, commands: &[&str]) -> Result<Vec<Answer>, SinkError> {
         if self.broken {
             return Err(self.unreachable("an exchange on this connection failed before"));
         }
-        // Until the answer is complete.
+        let mut octets = Zeroizing::new(Vec::with_capacity(MAX_BLOCK));
+        for command in commands {
+            let fits = octets.len().saturating_add(command.len()) < MAX_BLOCK;
+            if !fits || command.chars().any(char::is_control) {
+                return Err(SinkError::refused(
+                    format!(
+                        "commands for {} are too long or hold control characters",
+                        self.name()
+                    ),
+                    "look for line ends in names and keys",
+                ));
+            }
+            octets.extend_from_slice(command.as_bytes());
+            octets.push(0);
+        }
+        // Until the answers are complete.
         self.broken = true;
         let deadline = Instant::now() + self.timeout;
-        let mut octets = Zeroizing::new(Vec::with_capacity(command.len() + 1));
-        octets.extend_from_slice(command.as_bytes());
-        octets.push(0);
         self.send(&octets, deadline).map_err(|error| self.lost(&error))?;
-        let answer = self.receive(deadline)?;
+        let answers = commands.iter().map(|_| self.receive(deadline));
+        let answers = answers.collect::<Result<Vec<_>, _>>()?;
+        if !self.received.is_empty() {
+            return Err(self.unreachable("it answers more than it was asked"));
+        }
         self.broken = false;
-        Ok(answer)
+        Ok(answers)
     }
 
     /// The text that `command`, which holds no key, shows.
@@ -167,51 +185,51 @@ impl Vty {
         Ok(answer)
     }
 
-    /// Runs `commands` in configuration mode. What stands between two `exit`s is applied as one transaction, so that no
-    /// packet is sent between one command of it and the next.
+    /// Enters `context` in configuration mode and runs `blocks` there, each in one go: no packet is sent or received between
+    /// one command of a block and the next. A block has at most 512 octets.
     ///
     /// Success means that the daemon did not object. Read back what was to come about.
     ///
     /// # Errors
-    /// The first command that the daemon objects to; those ahead of it may be in force. Configuration mode is left, or the
-    /// connection is of no use.
-    pub fn configure(&mut self, commands: &[Zeroizing<String>]) -> Result<(), SinkError> {
-        let secrets: Vec<&str> = commands.iter().filter_map(|command| secret_of(command)).collect();
-        // The marks with which vtysh brackets a file: in between, the data model's changes wait for the end of their block.
-        let before = ["configure terminal", "XFRR_start_configuration"];
-        let after = ["XFRR_end_configuration"];
-        let inner = commands.iter().map(|command| command.as_str());
-        let result = before
-            .into_iter()
-            .chain(inner)
-            .chain(after)
-            .try_for_each(|command| self.change(command, &secrets));
-        // Left in any case. A transaction that is still open ends here, so its refusal is told here.
-        let left = if self.broken {
-            Ok(())
-        } else {
-            self.change("end", &secrets)
-        };
+    /// The first command that the daemon objects to; the blocks ahead of it are in force, and parts of its own may be.
+    /// Configuration mode is left, or the connection is of no use.
+    pub fn configure(&mut self, context: &str, blocks: &[Vec<Zeroizing<String>>]) -> Result<(), SinkError> {
+        // Without XFRR_start_configuration, with which vtysh makes a file one transaction: ospfd and ospf6d send no
+        // hello from there to its end, for up to ten minutes if whoever began it dies.
+        let result = self.change(&["configure terminal", context]).and_then(|()| {
+            blocks.iter().try_for_each(|block| {
+                let block: Vec<&str> = block.iter().map(|command| command.as_str()).collect();
+                self.change(&block)
+            })
+        });
+        if self.broken {
+            return result;
+        }
+        let left = self.change(&["end"]);
         self.broken |= left.is_err();
         result.and(left)
     }
 
-    fn change(&mut self, command: &str, secrets: &[&str]) -> Result<(), SinkError> {
-        let answer = self.execute(command)?;
-        let said = answer.text().trim();
-        if answer.status == 0 && said.is_empty() {
-            return Ok(());
+    fn change(&mut self, block: &[&str]) -> Result<(), SinkError> {
+        let answers = self.execute_block(block)?;
+        let secrets: Vec<&str> = block.iter().filter_map(|command| secret_of(command)).collect();
+        for (command, answer) in block.iter().zip(&answers) {
+            let said = answer.text().trim();
+            if answer.status == 0 && said.is_empty() {
+                continue;
+            }
+            let (command, said) = match secret_of(command) {
+                // The answer may repeat the command, or a part of it.
+                Some(_) => ("key-string ..", String::new()),
+                None => (*command, excerpt(&without(said, &secrets))),
+            };
+            let status = answer.status;
+            return Err(SinkError::refused(
+                format!("{} refuses `{command}` with status {status}: {said}", self.name()),
+                "see the daemon's log; another session may hold its configuration",
+            ));
         }
-        let (command, said) = match secret_of(command) {
-            // An answer may repeat the command, or a part of it.
-            Some(_) => ("key-string ..", String::new()),
-            None => (command, excerpt(&without(said, secrets))),
-        };
-        let status = answer.status;
-        Err(SinkError::refused(
-            format!("{} refuses `{command}` with status {status}: {said}", self.name()),
-            "see the daemon's log; another session may hold its configuration",
-        ))
+        Ok(())
     }
 
     fn send(&mut self, mut octets: &[u8], deadline: Instant) -> io::Result<()> {
@@ -227,34 +245,37 @@ impl Vty {
         Ok(())
     }
 
+    /// The next answer.
     fn receive(&mut self, deadline: Instant) -> Result<Answer, SinkError> {
-        let mut octets = Zeroizing::new(Vec::new());
         let mut piece = Zeroizing::new([0; 4096]);
+        let mut searched = 0;
         loop {
-            let seen = octets.len();
-            let n = self
-                .read(&mut *piece, deadline)
-                .map_err(|error| self.lost(&error))?;
-            let new = piece.get(..n).unwrap_or_default();
-            if new.is_empty() {
-                return Err(self.unreachable("it closed the connection in the middle of an answer"));
-            }
-            append(&mut octets, new);
-            // An end that began in an earlier piece begins at most three octets ahead of this one.
-            match End::find(&octets, seen.saturating_sub(3)) {
-                End::NotYet if octets.len() > MAX_ANSWER => {
-                    return Err(self.unreachable("its answer is longer than any that karp asks for"));
-                }
-                End::NotYet => {}
-                End::Malformed => return Err(self.unreachable("its answer has not the form of a vty's")),
+            match End::find(&self.received, searched) {
                 End::At { length, status } => {
+                    let rest = self.received.get(length + 4..).unwrap_or_default();
+                    let rest = Zeroizing::new(rest.to_vec());
+                    let mut octets = std::mem::replace(&mut self.received, rest);
                     octets.truncate(length);
                     return Ok(Answer {
                         text: text(octets),
                         status,
                     });
                 }
+                End::Malformed => return Err(self.unreachable("its answer has not the form of a vty's")),
+                End::NotYet if self.received.len() > MAX_ANSWER => {
+                    return Err(self.unreachable("its answer is longer than any that karp asks for"));
+                }
+                End::NotYet => {}
             }
+            // An end that has begun has at most three octets yet.
+            searched = self.received.len().saturating_sub(3);
+            let n = self
+                .read(&mut *piece, deadline)
+                .map_err(|error| self.lost(&error))?;
+            if n == 0 {
+                return Err(self.unreachable("it closed the connection in the middle of an answer"));
+            }
+            append(&mut self.received, piece.get(..n).unwrap_or_default());
         }
     }
 
@@ -333,7 +354,7 @@ fn remaining(deadline: Instant) -> io::Result<Duration> {
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 enum End {
     NotYet,
-    /// A zero octet in the text, or more than one answer.
+    /// A zero octet in the text.
     Malformed,
     At {
         length: usize,
@@ -349,7 +370,7 @@ impl End {
             return Self::NotYet;
         };
         match unseen.get(at..).unwrap_or_default() {
-            [0, 0, 0, status] => Self::At {
+            [0, 0, 0, status, ..] => Self::At {
                 length: from + at,
                 status: *status,
             },

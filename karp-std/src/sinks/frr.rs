@@ -247,9 +247,8 @@ impl Link {
         if changes.is_empty() {
             return Ok(chain);
         }
-        let mut commands = vec![Zeroizing::new(format!("key chain {}", self.chain))];
-        commands.extend(changes.into_iter().flat_map(|change| change.commands));
-        vty.configure(&commands)?;
+        let blocks: Vec<_> = changes.into_iter().map(|change| change.commands).collect();
+        vty.configure(&format!("key chain {}", self.chain), &blocks)?;
         let chain = self.read(vty)?;
         match due(&chain).first() {
             None => Ok(chain),

@@ -51,8 +51,8 @@ pub(super) struct Chain {
     keys: BTreeMap<u32, Held>,
 }
 
-/// Something that has to change: what it is in words, and the commands that do it, below `key chain NAME`. No word in it
-/// is a key.
+/// Something that has to change: what it is in words, of which none is a key, and the commands that do it below
+/// `key chain NAME`.
 pub(super) struct Change {
     pub(super) because: String,
     pub(super) commands: Vec<Zeroizing<String>>,
@@ -68,8 +68,7 @@ impl Chain {
             if !line.starts_with(' ') {
                 is_mine = words(line, "key chain ") == Some(name);
                 held = None;
-            } else if !is_mine {
-            } else if let Some(id) = words(line, " key ") {
+            } else if let Some(id) = words(line, " key ").filter(|_| is_mine) {
                 held = Some(chain.keys.entry(id.parse().ok()?).or_insert_with(Held::unset));
             } else if let Some(held) = &mut held {
                 held.take(line);
@@ -169,7 +168,8 @@ impl Lifetime {
 }
 
 impl Wanted {
-    /// The whole key. The lifetime comes first: FRR sends with a key that has none.
+    /// The whole key. The lifetime comes first, for FRR sends with a key that has none; that these commands run in one go
+    /// keeps even the first moment from mattering.
     fn define(&self, send_lifetime: &str, held: Option<&Held>) -> Change {
         let mut commands = vec![
             command(format!("key {}", self.id)),
