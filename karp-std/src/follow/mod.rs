@@ -4,6 +4,8 @@
 //! An [`Observer`] looks at one protocol of one daemon on one interface and gives [`Snapshot`]s. A tracker is pure: it
 //! compares each snapshot with what it saw before and says what follows ([`Advice`]).
 
+pub mod frr;
+
 use std::{fmt, time::Duration};
 
 use karp_core::{algorithm::RoutingProtocol, command::RekeyReason};

@@ -13,7 +13,9 @@
 //! is not running has nothing to lose and counts as done ([`SinkError::is_not_running`], PROTOCOL.md section 7).
 
 pub mod bird;
+mod blocker;
 pub(crate) mod file;
+pub mod frr;
 mod keys;
 mod plan;
 pub mod worker;
