@@ -465,6 +465,23 @@ impl Lab {
         self.request(index, &json!({ "command": "rekey" })).map(drop)
     }
 
+    /// The designated router in the first protocol that elects one, as its own daemon says it.
+    #[must_use]
+    pub fn designated(&self) -> Option<usize> {
+        let protocol = self
+            .plan
+            .protocols
+            .iter()
+            .find(|protocol| protocol.elects())
+            .copied()?;
+        self.standing()
+            .into_iter()
+            .find(|index| match self.routers[*index].kind {
+                Kind::Bird => self.record.role(*index, protocol) == Some("DR"),
+                Kind::Frr => self.routers[*index].is_designated(protocol),
+            })
+    }
+
     /// One of these, at random.
     pub fn pick(&mut self, among: &[usize]) -> usize {
         let place = self.story.below(among.len() as u64);

@@ -1,5 +1,8 @@
 //! The scenarios: each by its name, what it runs on, and what it does.
 
+mod broken;
+mod life;
+mod migrate;
 mod plain;
 
 use super::{
