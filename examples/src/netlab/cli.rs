@@ -75,7 +75,7 @@ struct Arguments {
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     if arguments.get(1).is_some_and(|first| first == "karpd") {
-        return ExitCode::from(2); //KARPD
+        return crate::karpd::main(arguments.into_iter().skip(1));
     }
     let arguments = Arguments::parse_from(arguments);
     match run(&arguments) {
