@@ -77,7 +77,13 @@ pub const ALL: &[Scenario] = &[
         name: "bird-babel-rip-bfd",
         about: "three BIRD routers with Babel, RIP and BFD: the same, without a DR",
         wants_loss: false,
-        plan: || plan(&[Kind::Bird; 3], &[Watched::Babel, Watched::Rip, Watched::Bfd], false),
+        plan: || {
+            plan(
+                &[Kind::Bird; 3],
+                &[Watched::Babel, Watched::Rip, Watched::Bfd],
+                false,
+            )
+        },
         play: life::whole,
     },
     Scenario {
@@ -108,34 +114,6 @@ pub const ALL: &[Scenario] = &[
         play: plain::play,
     },
 ];
-
-fn plan(&self) -> Plan {
-        (self.plan)()
-    }
-
-    /// Plays it.
-    ///
-    /// # Errors
-    /// Why it ended early.
-    pub fn play(&self, lab: &mut Lab) -> Result<(), End> {
-        (self.play)(lab)
-    }
-}
-
-/// All of them.
-pub const ALL: &[Scenario] = &[Scenario {
-    name: "plain",
-    about: "BIRD and FRR with a fixed key and no karpd: the watcher sees adjacencies come, and go when a key is wrong",
-    wants_loss: true,
-    plan: || {
-        plan(
-            &[Kind::Bird, Kind::Bird, Kind::Frr, Kind::Frr],
-            &[Watched::Ospf2, Watched::Ospf3],
-            true,
-        )
-    },
-    play: plain::play,
-}];
 
 fn plan(routers: &[Kind], protocols: &[Watched], manual: bool) -> Plan {
     Plan {
