@@ -9,6 +9,7 @@
 //! files after them. Mounts are made in the private mount namespaces of single processes only.
 
 pub mod bird;
+pub mod chart;
 pub mod cli;
 pub mod frr;
 pub mod karpd;

@@ -142,6 +142,17 @@ pub enum Event {
         /// The line.
         event: Value,
     },
+    /// The scenario has ended programs of a router.
+    Gone {
+        /// When.
+        at_ms: u64,
+        /// Which router's.
+        router: usize,
+        /// Its karpd.
+        karpd: bool,
+        /// Its routing daemons.
+        daemons: bool,
+    },
     /// What the scenario does.
     Act {
         /// When.
@@ -205,7 +216,7 @@ impl Record {
             } => {
                 self.roles.insert((*router, *protocol), role.clone());
             }
-            Event::Karpd { .. } | Event::Act { .. } => {}
+            Event::Karpd { .. } | Event::Gone { .. } | Event::Act { .. } => {}
         }
         self.events.push(event);
         lost

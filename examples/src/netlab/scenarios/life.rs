@@ -115,7 +115,7 @@ pub(super) fn member_crash(lab: &mut Lab) -> Result<(), End> {
     let name = lab.routers[member].name.clone();
     lab.act(format!("karpd of {name}, a member, is killed"));
     let before = rekeys_started(lab);
-    lab.routers[member].crash_karpd();
+    lab.crash_karpd(member);
     lab.pass(Duration::from_secs(3))?;
     lab.act(format!("karpd of {name} comes back"));
     lab.start_karpd(member)?;
@@ -143,7 +143,7 @@ pub(super) fn gcks_crash(lab: &mut Lab) -> Result<(), End> {
     let name = lab.routers[gcks].name.clone();
     lab.act(format!("karpd of {name}, the GCKS, is killed"));
     let at = unix_ms();
-    lab.routers[gcks].crash_karpd();
+    lab.crash_karpd(gcks);
     lab.until(patience, "a new GCKS", |lab| {
         heir(lab.record.events(), gcks, at).is_some()
     })?;
@@ -193,7 +193,7 @@ pub(super) fn restart(lab: &mut Lab) -> Result<(), End> {
     };
     let name = lab.routers[index].name.clone();
     lab.act(format!("karpd of {name} is restarted by SIGTERM"));
-    if !lab.routers[index].stop_karpd() {
+    if !lab.stop_karpd(index) {
         return Err(End::now(format!("karpd of {name} did not end on SIGTERM")));
     }
     lab.pass(Duration::from_secs(1))?;
