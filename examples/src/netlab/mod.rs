@@ -3,11 +3,13 @@
 //! [`scenarios`] are played in a [`lab`]: namespaces on a bridge ([`net`]) in which BIRD and FRR run from a Debian 13
 //! [`tree`] that [`setup`] makes, each with private directories, and karpd beside them. What the daemons write
 //! ([`bird`], [`frr`]) and what karpd tells ([`karpd`]) comes through [`watch`] into one [`record`], which judges:
-//! no adjacency between live, keyed routers may be lost. [`stall`] tells a machine that stood still from a fault.
+//! no adjacency between live, keyed routers may be lost. [`stall`] tells a machine that stood still from a fault, and
+//! [`attack`] is who should not be there.
 //!
 //! Everything that a run makes carries its process id and goes with it: processes by their guards, namespaces and
 //! files after them. Mounts are made in the private mount namespaces of single processes only.
 
+pub mod attack;
 pub mod bird;
 pub mod chart;
 pub mod cli;

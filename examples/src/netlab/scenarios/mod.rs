@@ -1,6 +1,7 @@
 //! The scenarios: each by its name, what it runs on, and what it does.
 
 mod broken;
+mod hostile;
 mod life;
 mod migrate;
 mod plain;
@@ -97,6 +98,20 @@ pub const ALL: &[Scenario] = &[
         play: migrate::play,
     },
     Scenario {
+        name: "hostile",
+        about: "a router with a wrong credential stays out, and replays, forgeries and a flood cost no adjacency",
+        wants_loss: false,
+        plan: || Plan {
+            outsiders: 1,
+            ..plan(
+                &[Kind::Bird, Kind::Frr, Kind::Bird, Kind::Bird],
+                &[Watched::Ospf2],
+                false,
+            )
+        },
+        play: hostile::play,
+    },
+    Scenario {
         name: "broken",
         about: "a rollover broken on purpose: holds only if the watcher sees the adjacencies go",
         wants_loss: true,
@@ -120,6 +135,7 @@ fn plan(routers: &[Kind], protocols: &[Watched], manual: bool) -> Plan {
         routers: routers.to_vec(),
         protocols: protocols.to_vec(),
         manual,
+        outsiders: 0,
     }
 }
 
