@@ -4,6 +4,8 @@
 //! - [`config`] reads a node's configuration from a TOML file. Every mistake is told by file, line, field and remedy.
 //! - [`endpoint`] is an engine with its two UDP sockets, for any event loop. [`driver`] has a loop with a thread;
 //!   `karp_std::tokio`, behind the feature `tokio`, one for tokio.
+//! - [`sinks`] bring the keys of a link into routing daemons, [`follow`] sees what those daemons do; [`daemons`] has the clients
+//!   that both talk through.
 //! - [`socket`], [`clock`], [`entropy`], [`heap`] and [`credentials`] are the parts, for hosts that put them together
 //!   in their own way.
 //!

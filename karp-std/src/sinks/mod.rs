@@ -12,16 +12,20 @@
 //! ([`Command::Installed`](karp_core::command::Command::Installed)), so a rollover never goes on before every daemon has the key. A daemon that
 //! is not running has nothing to lose and counts as done ([`SinkError::is_not_running`], PROTOCOL.md section 7).
 
+pub mod bird;
 mod blocker;
+pub(crate) mod file;
 pub mod frr;
+pub mod keychain;
 mod keys;
 mod plan;
+pub mod worker;
 
 use std::fmt;
 
 pub use self::{
     keys::{KeySet, SinkKey},
-    plan::{Plan, Step},
+    plan::{Action, Plan, Step},
 };
 
 /// Something that takes a link's keys: a routing daemon, a file, a program.
