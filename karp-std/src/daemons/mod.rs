@@ -4,3 +4,4 @@
 //! size and in time, and no octets of it can make a client panic.
 
 pub mod bird;
+pub mod frr;

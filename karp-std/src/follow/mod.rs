@@ -5,6 +5,7 @@
 //! compares each snapshot with what it saw before and says what follows ([`Advice`]).
 
 pub mod bird;
+pub mod frr;
 mod tracker;
 
 use std::{fmt, time::Duration};

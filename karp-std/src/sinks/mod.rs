@@ -13,7 +13,10 @@
 //! is not running has nothing to lose and counts as done ([`SinkError::is_not_running`], PROTOCOL.md section 7).
 
 pub mod bird;
+mod blocker;
 pub(crate) mod file;
+pub mod frr;
+pub mod keychain;
 mod keys;
 mod plan;
 pub mod worker;
