@@ -14,6 +14,7 @@
 
 pub mod bird;
 pub(crate) mod file;
+pub mod hook;
 mod keys;
 mod plan;
 pub mod worker;
