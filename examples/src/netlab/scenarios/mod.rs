@@ -1,5 +1,6 @@
 //! The scenarios: each by its name, what it runs on, and what it does.
 
+mod packets;
 mod plain;
 
 use super::{
@@ -38,19 +39,34 @@ impl Scenario {
 }
 
 /// All of them.
-pub const ALL: &[Scenario] = &[Scenario {
-    name: "plain",
-    about: "BIRD and FRR with a fixed key and no karpd: the watcher sees adjacencies come, and go when a key is wrong",
-    wants_loss: true,
-    plan: || {
-        plan(
-            &[Kind::Bird, Kind::Bird, Kind::Frr, Kind::Frr],
-            &[Watched::Ospf2, Watched::Ospf3],
-            true,
-        )
+pub const ALL: &[Scenario] = &[
+    Scenario {
+        name: "packets",
+        about: "BIRD's and FRR's packets verify with karp_core::packet_auth, and both accept hellos that it signs",
+        wants_loss: false,
+        plan: || {
+            plan(
+                &[Kind::Bird, Kind::Frr, Kind::Bird],
+                &[Watched::Ospf2, Watched::Ospf3],
+                true,
+            )
+        },
+        play: packets::play,
     },
-    play: plain::play,
-}];
+    Scenario {
+        name: "plain",
+        about: "BIRD and FRR with a fixed key and no karpd: the watcher sees adjacencies come, and go when a key is wrong",
+        wants_loss: true,
+        plan: || {
+            plan(
+                &[Kind::Bird, Kind::Bird, Kind::Frr, Kind::Frr],
+                &[Watched::Ospf2, Watched::Ospf3],
+                true,
+            )
+        },
+        play: plain::play,
+    },
+];
 
 fn plan(routers: &[Kind], protocols: &[Watched], manual: bool) -> Plan {
     Plan {
