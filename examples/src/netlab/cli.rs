@@ -75,7 +75,7 @@ struct Arguments {
 pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.collect();
     if arguments.get(1).is_some_and(|first| first == "karpd") {
-        return ExitCode::from(2); //KARPD
+        return crate::karpd::main(arguments.into_iter().skip(1));
     }
     let arguments = Arguments::parse_from(arguments);
     match run(&arguments) {
@@ -159,9 +159,11 @@ fn play(
     );
     let mut lab = Lab::open(options, scenario.plan(), tree.clone())?;
     let ended = scenario.play(&mut lab);
+    let ended_ms = super::watch::unix_ms();
     let more = lab.close();
     let verdict = report::judge(&lab, &ended, scenario.wants_loss, &more);
     lab.keep_logs();
+    lab.draw(&format!("netlab {}", scenario.name), verdict.name(), ended_ms)?;
     let summary = report::summary(&lab, scenario.name, &verdict, json!({}));
     let file = results.join("summary.json");
     std::fs::write(&file, format!("{summary}\n"))

@@ -1,6 +1,9 @@
 //! FRR: its configuration, and what its logs say.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, path::Path};
+
+use karp_std::daemons::frr::Vty;
+use serde_json::Value;
 
 use super::{
     lines::{Line, router_of, stamp},
@@ -61,6 +64,26 @@ pub fn configuration(protocol: Watched, host: u8, priority: u8, key_id: u16, key
         "exit\nrouter {router}\n {id} router-id 10.9.255.{host}\n log-adjacency-changes detail\nexit\n"
     );
     text
+}
+
+/// What the router is on the link, as ospfd or ospf6d says it: `DR`, `Backup` or `BDR`, `DROther`, ..
+#[must_use]
+pub fn role(directory: &Path, protocol: Watched) -> Option<String> {
+    let name = daemon(protocol)?;
+    let mut vty = Vty::connect(&directory.join(format!("{name}.vty"))).ok()?;
+    let (command, pointer) = match protocol {
+        Watched::Ospf3 => (
+            format!("show ipv6 ospf6 interface {INTERFACE} json"),
+            format!("/{INTERFACE}/ospf6InterfaceState"),
+        ),
+        _ => (
+            format!("show ip ospf interface {INTERFACE} json"),
+            format!("/interfaces/{INTERFACE}/state"),
+        ),
+    };
+    let answer = vty.show(&command).ok()?;
+    let answer: Value = serde_json::from_str(answer.text()).ok()?;
+    Some(answer.pointer(&pointer)?.as_str()?.to_owned())
 }
 
 /// What a line of the log of ospfd or ospf6d says, if it says anything of interest.

@@ -15,7 +15,7 @@ use rand_core::Rng as _;
 use serde_json::{Value, json};
 
 use super::{
-    karpd,
+    chart, karpd,
     measure::Measures,
     net::{self, Lan, lose},
     process::Process,
@@ -277,6 +277,30 @@ impl Lab {
         self.routers[index].stop_daemons();
         self.settle_events();
         self.record.silence(index);
+        self.gone(index, false, true);
+    }
+
+    /// Kills a router's karpd.
+    pub fn crash_karpd(&mut self, index: usize) {
+        self.routers[index].crash_karpd();
+        self.gone(index, true, false);
+    }
+
+    /// Ends a router's karpd by SIGTERM. Returns whether it ended by itself.
+    pub fn stop_karpd(&mut self, index: usize) -> bool {
+        let ended = self.routers[index].stop_karpd();
+        self.gone(index, true, false);
+        ended
+    }
+
+    fn gone(&mut self, router: usize, karpd: bool, daemons: bool) {
+        self.drain(Duration::ZERO);
+        self.take(Event::Gone {
+            at_ms: unix_ms(),
+            router,
+            karpd,
+            daemons,
+        });
     }
 
     /// Kills a whole router and empties what a reboot empties.
@@ -285,6 +309,7 @@ impl Lab {
         self.routers[index].crash();
         self.settle_events();
         self.record.silence(index);
+        self.gone(index, true, true);
     }
 
     /// Takes in what the daemons wrote until now.
@@ -465,6 +490,23 @@ impl Lab {
         self.request(index, &json!({ "command": "rekey" })).map(drop)
     }
 
+    /// The designated router in the first protocol that elects one, as its own daemon says it.
+    #[must_use]
+    pub fn designated(&self) -> Option<usize> {
+        let protocol = self
+            .plan
+            .protocols
+            .iter()
+            .find(|protocol| protocol.elects())
+            .copied()?;
+        self.standing()
+            .into_iter()
+            .find(|index| match self.routers[*index].kind {
+                Kind::Bird => self.record.role(*index, protocol) == Some("DR"),
+                Kind::Frr => self.routers[*index].is_designated(protocol),
+            })
+    }
+
     /// One of these, at random.
     pub fn pick(&mut self, among: &[usize]) -> usize {
         let place = self.story.below(among.len() as u64);
@@ -496,6 +538,36 @@ impl Lab {
         self.helpers.clear();
         self.control.clear();
         Vec::new()
+    }
+
+    /// Draws what happened, up to `ended_ms`, with a word on how it ended.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn draw(&self, title: &str, word: &str, ended_ms: u64) -> anyhow::Result<()> {
+        let subtitle = format!(
+            "{word}; seed {}, loss {} %, {}, {}",
+            self.options.seed, self.options.loss, self.tree.bird_version, self.tree.frr_version
+        );
+        let stalls = self.lateness.stalls();
+        let chart = chart::chart(
+            title,
+            &subtitle,
+            &chart::Source {
+                events: self.record.events(),
+                losses: self.record.losses(),
+                stalls: &stalls,
+                routers: self.routers.len(),
+                protocols: &self.plan.protocols,
+                manual: self.manual().map(|key| key.id),
+                began_ms: self.began_ms,
+                ended_ms,
+            },
+        );
+        let file = self.options.results.join("timeline.svg");
+        chart
+            .write(&file)
+            .with_context(|| format!("{} cannot be written", file.display()))
     }
 
     /// Copies the logs to the results.

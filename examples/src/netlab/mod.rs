@@ -13,6 +13,7 @@
 pub mod audit;
 pub mod bird;
 pub mod capture;
+pub mod chart;
 pub mod cli;
 pub mod frr;
 pub mod karpd;

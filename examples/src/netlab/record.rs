@@ -142,6 +142,17 @@ pub enum Event {
         /// The line.
         event: Value,
     },
+    /// The scenario has ended programs of a router.
+    Gone {
+        /// When.
+        at_ms: u64,
+        /// Which router's.
+        router: usize,
+        /// Its karpd.
+        karpd: bool,
+        /// Its routing daemons.
+        daemons: bool,
+    },
     /// What the scenario does.
     Act {
         /// When.
@@ -169,6 +180,7 @@ pub struct Loss {
 pub struct Record {
     events: Vec<Event>,
     standing: BTreeMap<Adjacency, String>,
+    roles: BTreeMap<(usize, Watched), String>,
     losses: Vec<Loss>,
     forgiven: Vec<Loss>,
     exempt: BTreeSet<usize>,
@@ -196,7 +208,15 @@ impl Record {
                     self.refusals += 1;
                 }
             }
-            Event::LinkRole { .. } | Event::Karpd { .. } | Event::Act { .. } => {}
+            Event::LinkRole {
+                router,
+                protocol,
+                role,
+                ..
+            } => {
+                self.roles.insert((*router, *protocol), role.clone());
+            }
+            Event::Karpd { .. } | Event::Gone { .. } | Event::Act { .. } => {}
         }
         self.events.push(event);
         lost
@@ -257,12 +277,19 @@ impl Record {
     /// A router's daemon is gone: it says nothing any more, and what it said is void.
     pub fn silence(&mut self, router: usize) {
         self.standing.retain(|adjacency, _| adjacency.router != router);
+        self.roles.retain(|(whose, _), _| *whose != router);
     }
 
     /// The state of an adjacency as the daemon names it.
     #[must_use]
     pub fn state(&self, adjacency: Adjacency) -> Option<&str> {
         self.standing.get(&adjacency).map(String::as_str)
+    }
+
+    /// What a router is on the link, as its daemon wrote it last.
+    #[must_use]
+    pub fn role(&self, router: usize, protocol: Watched) -> Option<&str> {
+        self.roles.get(&(router, protocol)).map(String::as_str)
     }
 
     /// Its level.

@@ -37,7 +37,9 @@ impl Verdict {
         }
     }
 
-    const fn name(&self) -> &'static str {
+    /// In a word.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
         match self {
             Self::Held => "held",
             Self::Failed(_) => "failed",
@@ -95,7 +97,7 @@ pub fn line(event: &Event, before: &Record, began_ms: u64) -> Option<String> {
             protocol.name()
         ),
         // Thousands while keys differ: counted, and in the logs.
-        Event::Refused { .. } => return None,
+        Event::Refused { .. } | Event::Gone { .. } => return None,
         Event::Karpd { router, event } => {
             let at_ms = event
                 .get("unix_ms")

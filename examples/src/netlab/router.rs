@@ -437,6 +437,12 @@ impl Router {
         })
     }
 
+    /// Whether an FRR says of itself that it is the designated router.
+    #[must_use]
+    pub fn is_designated(&self, protocol: Watched) -> bool {
+        frr::role(&self.directory.join("run/frr"), protocol).as_deref() == Some("DR")
+    }
+
     /// Asks karpd how it is.
     pub fn ask(&mut self) {
         self.status = match &self.karpd {

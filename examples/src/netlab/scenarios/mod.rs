@@ -1,5 +1,8 @@
 //! The scenarios: each by its name, what it runs on, and what it does.
 
+mod broken;
+mod life;
+mod migrate;
 mod packets;
 mod plain;
 
@@ -41,28 +44,83 @@ impl Scenario {
 /// All of them.
 pub const ALL: &[Scenario] = &[
     Scenario {
-        name: "packets",
-        about: "BIRD's and FRR's packets verify with karp_core::packet_auth, and both accept hellos that it signs",
+        name: "bird-ospf",
+        about: "three BIRD routers, OSPFv2: cold start, rollovers, crashes, return, change of the DR",
+        wants_loss: false,
+        plan: || plan(&[Kind::Bird; 3], &[Watched::Ospf2], false),
+        play: life::whole,
+    },
+    Scenario {
+        name: "frr-ospf",
+        about: "three FRR routers, OSPFv2: the same",
+        wants_loss: false,
+        plan: || plan(&[Kind::Frr; 3], &[Watched::Ospf2], false),
+        play: life::whole,
+    },
+    Scenario {
+        name: "mixed",
+        about: "three BIRD and two FRR routers on one LAN, OSPFv2 and OSPFv3 at once: the same",
+        wants_loss: false,
+        plan: || {
+            let routers = [Kind::Bird, Kind::Frr, Kind::Bird, Kind::Frr, Kind::Bird];
+            plan(&routers, &[Watched::Ospf2, Watched::Ospf3], false)
+        },
+        play: life::whole,
+    },
+    Scenario {
+        name: "frr-ospf3",
+        about: "three FRR routers, OSPFv3: the same",
+        wants_loss: false,
+        plan: || plan(&[Kind::Frr; 3], &[Watched::Ospf3], false),
+        play: life::whole,
+    },
+    Scenario {
+        name: "bird-babel-rip-bfd",
+        about: "three BIRD routers with Babel, RIP and BFD: the same, without a DR",
         wants_loss: false,
         plan: || {
             plan(
-                &[Kind::Bird, Kind::Frr, Kind::Bird],
-                &[Watched::Ospf2, Watched::Ospf3],
-                true,
+                &[Kind::Bird; 3],
+                &[Watched::Babel, Watched::Rip, Watched::Bfd],
+                false,
             )
+        },
+        play: life::whole,
+    },
+    Scenario {
+        name: "migrate",
+        about: "BIRD and FRR under a manual key get karpd one after the other, in random order",
+        wants_loss: false,
+        plan: || {
+            let routers = [Kind::Bird, Kind::Frr, Kind::Bird, Kind::Frr];
+            plan(&routers, &[Watched::Ospf2, Watched::Ospf3], true)
+        },
+        play: migrate::play,
+    },
+    Scenario {
+        name: "packets",
+        about: "packets of BIRD and FRR verify with karp_core::packet_auth, and both accept hellos that it signs",
+        wants_loss: false,
+        plan: || {
+            let routers = [Kind::Bird, Kind::Frr, Kind::Bird];
+            plan(&routers, &[Watched::Ospf2, Watched::Ospf3], true)
         },
         play: packets::play,
     },
     Scenario {
+        name: "broken",
+        about: "a rollover broken on purpose: holds only if the watcher sees the adjacencies go",
+        wants_loss: true,
+        plan: || plan(&[Kind::Bird; 3], &[Watched::Ospf2], false),
+        play: broken::play,
+    },
+    Scenario {
         name: "plain",
-        about: "BIRD and FRR with a fixed key and no karpd: the watcher sees adjacencies come, and go when a key is wrong",
+        about: "a fixed key and no karpd: the watcher sees adjacencies of BIRD and FRR come, and go under a wrong key",
         wants_loss: true,
         plan: || {
-            plan(
-                &[Kind::Bird, Kind::Bird, Kind::Frr, Kind::Frr],
-                &[Watched::Ospf2, Watched::Ospf3],
-                true,
-            )
+            let routers = [Kind::Bird, Kind::Bird, Kind::Frr, Kind::Frr];
+            plan(&routers, &[Watched::Ospf2, Watched::Ospf3], true)
         },
         play: plain::play,
     },
