@@ -4,6 +4,7 @@ mod broken;
 mod hostile;
 mod life;
 mod migrate;
+mod packets;
 mod plain;
 
 use super::{
@@ -110,6 +111,16 @@ pub const ALL: &[Scenario] = &[
             )
         },
         play: hostile::play,
+    },
+    Scenario {
+        name: "packets",
+        about: "packets of BIRD and FRR verify with karp_core::packet_auth, and both accept hellos that it signs",
+        wants_loss: false,
+        plan: || {
+            let routers = [Kind::Bird, Kind::Frr, Kind::Bird];
+            plan(&routers, &[Watched::Ospf2, Watched::Ospf3], true)
+        },
+        play: packets::play,
     },
     Scenario {
         name: "broken",

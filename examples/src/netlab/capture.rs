@@ -1,0 +1,453 @@
+//! The wire: OSPF packets captured by the tree's dumpcap, and read back.
+//!
+//! A capture at the bridge sees every packet once, with the kernel's time. Whether a packet is authenticated, and under
+//! which key id, is asked of `karp_core::packet_auth`, which reads the id before it looks for the key.
+
+use std::{
+    collections::BTreeMap,
+    fs::File,
+    net::{IpAddr, Ipv4Addr, Ipv6Addr},
+    path::{Path, PathBuf},
+    time::{Duration, Instant},
+};
+
+use anyhow::{Context as _, bail};
+use etherparse::{IpNumber, NetSlice, SlicedPacket};
+use karp_core::packet_auth::{Error, ospfv2, ospfv3};
+use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapError, traits::PcapReaderIterator as _};
+
+use super::{
+    process::{Process, in_tree, run},
+    tree::Tree,
+};
+
+/// OSPF's number among the protocols of IP, and the name of its packets in capture filters.
+const OSPF: IpNumber = IpNumber(89);
+const FILTER: &str = "ip proto 89 or ip6 proto 89";
+/// Where the tree sees the directory of captures.
+const MOUNT: &str = "/mnt";
+/// How long dumpcap may take to begin or to end.
+const PATIENCE: Duration = Duration::from_secs(10);
+/// More than any record of a capture has.
+const BUFFER: usize = 1 << 20;
+
+/// A capture that is running. Dropping it ends it.
+#[derive(Debug)]
+pub struct Capture {
+    dumpcap: Process,
+    file: PathBuf,
+}
+
+impl Capture {
+    /// Captures OSPF packets at an interface of a namespace into `directory/name.pcap`, from when this returns.
+    ///
+    /// # Errors
+    /// dumpcap does not start: with what it says.
+    pub fn start(
+        tree: &Tree,
+        namespace: &str,
+        interface: &str,
+        directory: &Path,
+        name: &str,
+    ) -> anyhow::Result<Self> {
+        std::fs::create_dir_all(directory)
+            .with_context(|| format!("{} cannot be made", directory.display()))?;
+        let file = directory.join(format!("{name}.pcap"));
+        let log = directory.join(format!("{name}.log"));
+        // What an earlier run said would be taken for this one's.
+        let _ = std::fs::remove_file(&log);
+        let directory = directory
+            .canonicalize()
+            .with_context(|| format!("{} cannot be found", directory.display()))?;
+        let binds = [(directory, MOUNT)];
+        let mut command = in_tree(namespace, &tree.directory, &binds, "/usr/bin/dumpcap");
+        command
+            .args(["-q", "-P", "-i", interface, "-f", FILTER, "-w"])
+            .arg(format!("{MOUNT}/{name}.pcap"));
+        let mut dumpcap = Process::spawn(format!("dumpcap at {interface}"), command, &log)?;
+        let end = Instant::now() + PATIENCE;
+        // The file's name is what it says last before it begins.
+        while !std::fs::read_to_string(&log).is_ok_and(|said| said.contains("File: ")) {
+            if dumpcap.ended().is_some() || Instant::now() > end {
+                bail!(
+                    "dumpcap does not capture at {interface}:\n    {}",
+                    dumpcap.last_words()
+                );
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+        Ok(Self { dumpcap, file })
+    }
+
+    /// The file that it writes.
+    #[must_use]
+    pub fn file(&self) -> &Path {
+        &self.file
+    }
+
+    /// Ends the capture and gives the packets.
+    ///
+    /// # Errors
+    /// dumpcap had ended before, or the file cannot be read.
+    pub fn stop(mut self) -> anyhow::Result<Captured> {
+        if let Some(status) = self.dumpcap.ended() {
+            bail!(
+                "dumpcap ended too early ({status}):\n    {}",
+                self.dumpcap.last_words()
+            );
+        }
+        // It hands packets on a few times a second.
+        std::thread::sleep(Duration::from_millis(500));
+        self.dumpcap.terminate(PATIENCE);
+        read(&self.file)
+    }
+}
+
+/// What a capture has.
+#[derive(Clone, PartialEq, Eq, Debug, Default)]
+pub struct Captured {
+    /// The OSPF packets, in the order of the capture.
+    pub packets: Vec<Packet>,
+    /// Fragments of larger packets, which are not looked into.
+    pub fragments: u64,
+}
+
+/// An OSPF packet.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Packet {
+    /// When, in milliseconds of Unix time.
+    pub at_ms: u64,
+    /// Who sent it, as its IP header says.
+    pub source: IpAddr,
+    /// All that the IP header is followed by.
+    pub octets: Vec<u8>,
+}
+
+impl Packet {
+    /// Its version of OSPF: 2 over IPv4, 3 over IPv6.
+    #[must_use]
+    pub const fn version(&self) -> u8 {
+        match self.source {
+            IpAddr::V4(_) => 2,
+            IpAddr::V6(_) => 3,
+        }
+    }
+
+    /// The id of the key that it says it is signed with.
+    ///
+    /// # Errors
+    /// [`Error::NotAuthenticated`] for a packet without cryptographic authentication, or why it is no packet.
+    pub fn key_id(&self) -> Result<u16, Error> {
+        let error = match self.source {
+            IpAddr::V4(source) => verify2(&self.octets, source, |_| None),
+            IpAddr::V6(source) => verify3(&self.octets, source, |_| None),
+        };
+        match error {
+            // Nothing verifies without a key.
+            Ok(verified) => Ok(verified.key_id),
+            Err(Error::UnknownKey(id)) => u16::try_from(id).map_err(|_| Error::KeyIdTooWide),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Verifies it under the key that `lookup` has for its key id.
+    ///
+    /// # Errors
+    /// Why it does not verify.
+    pub fn verify<'k>(
+        &self,
+        lookup: impl FnOnce(u16) -> Option<karp_core::packet_auth::Key<'k>>,
+    ) -> Result<Verified, Error> {
+        match self.source {
+            IpAddr::V4(source) => verify2(&self.octets, source, lookup),
+            IpAddr::V6(source) => verify3(&self.octets, source, lookup),
+        }
+    }
+}
+
+/// What a packet that verified says.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Verified {
+    /// The key's id.
+    pub key_id: u16,
+    /// 1 Hello, 2 Database Description, 3 Link State Request, 4 Update, 5 Acknowledgment.
+    pub packet_type: u8,
+    /// The sender's router id.
+    pub router_id: u32,
+    /// Its sequence number.
+    pub sequence: u64,
+}
+
+fn verify2<'k>(
+    packet: &[u8],
+    source: Ipv4Addr,
+    lookup: impl FnOnce(u16) -> Option<karp_core::packet_auth::Key<'k>>,
+) -> Result<Verified, Error> {
+    // Both daemons use the authentication type of RFC 5709.
+    ospfv2::verify(packet, ospfv2::Mode::Rfc5709, source, lookup).map(|verified| Verified {
+        key_id: verified.key_id,
+        packet_type: verified.packet_type,
+        router_id: verified.router_id,
+        sequence: verified.sequence,
+    })
+}
+
+fn verify3<'k>(
+    packet: &[u8],
+    source: Ipv6Addr,
+    lookup: impl FnOnce(u16) -> Option<karp_core::packet_auth::Key<'k>>,
+) -> Result<Verified, Error> {
+    ospfv3::verify(packet, source, lookup).map(|verified| Verified {
+        key_id: verified.key_id,
+        packet_type: verified.packet_type,
+        router_id: verified.router_id,
+        sequence: verified.sequence,
+    })
+}
+
+/// Reads a file that dumpcap wrote. One that ends within a packet, as after a crash, ends before it.
+///
+/// # Errors
+/// The file cannot be read, or is no capture.
+pub fn read(path: &Path) -> anyhow::Result<Captured> {
+    let file = File::open(path).with_context(|| format!("{} cannot be read", path.display()))?;
+    let mut reader = LegacyPcapReader::new(BUFFER, file)
+        .map_err(|error| anyhow::anyhow!("{} is no capture: {error}", path.display()))?;
+    let mut captured = Captured::default();
+    loop {
+        let used = match reader.next() {
+            Ok((used, block)) => {
+                if let PcapBlockOwned::Legacy(record) = block {
+                    let at_ms = u64::from(record.ts_sec) * 1000 + u64::from(record.ts_usec) / 1000;
+                    captured.take(at_ms, record.data);
+                }
+                used
+            }
+            Err(PcapError::Incomplete(_)) => {
+                if reader.reader_exhausted() || reader.refill().is_err() {
+                    break;
+                }
+                continue;
+            }
+            Err(PcapError::Eof | PcapError::UnexpectedEof) => break,
+            Err(error) => bail!("{} is damaged: {error}", path.display()),
+        };
+        reader.consume(used);
+    }
+    Ok(captured)
+}
+
+impl Captured {
+    /// Takes a frame of Ethernet in, if it holds OSPF.
+    fn take(&mut self, at_ms: u64, frame: &[u8]) {
+        let Ok(sliced) = SlicedPacket::from_ethernet(frame) else {
+            return;
+        };
+        let (source, payload): (IpAddr, _) = match &sliced.net {
+            Some(NetSlice::Ipv4(ip)) => (ip.header().source_addr().into(), ip.payload()),
+            Some(NetSlice::Ipv6(ip)) => (ip.header().source_addr().into(), ip.payload()),
+            _ => return,
+        };
+        if payload.ip_number != OSPF {
+            return;
+        }
+        if payload.fragmented {
+            self.fragments += 1;
+            return;
+        }
+        self.packets.push(Packet {
+            at_ms,
+            source,
+            octets: payload.payload.to_vec(),
+        });
+    }
+}
+
+/// What a packet is by its header: who sent it, its type, and its key id if it has one.
+pub type Header = (IpAddr, u8, Option<u16>);
+
+/// How many packets of each header tshark finds in a capture: another reader's word. tshark 4.4 does not look for the
+/// trailer of OSPFv3 in packets that cannot announce it, which are those of types 3 to 5; they have no key id then.
+/// `namespace` is any that exists.
+///
+/// # Errors
+/// tshark does not run, or says something else.
+pub fn dissect(tree: &Tree, namespace: &str, file: &Path) -> anyhow::Result<BTreeMap<Header, u64>> {
+    let file = file
+        .canonicalize()
+        .with_context(|| format!("{} cannot be found", file.display()))?;
+    let (Some(directory), Some(name)) = (file.parent(), file.file_name().and_then(|name| name.to_str()))
+    else {
+        bail!("{} is no file", file.display());
+    };
+    let binds = [(directory.to_owned(), MOUNT)];
+    let mut command = in_tree(namespace, &tree.directory, &binds, "/usr/bin/tshark");
+    let path = format!("{MOUNT}/{name}");
+    command.args([
+        "-n",
+        "-r",
+        &path,
+        "-Y",
+        "ospf",
+        "-T",
+        "fields",
+        "-E",
+        "separator=,",
+    ]);
+    for field in [
+        "ip.src",
+        "ipv6.src",
+        "ospf.msg",
+        "ospf.auth.crypt.key_id",
+        "ospf.at.sa_id",
+    ] {
+        command.args(["-e", field]);
+    }
+    let mut counts = BTreeMap::new();
+    for line in run(&mut command)?.lines() {
+        let header = dissected(line).with_context(|| format!("tshark says {line:?}"))?;
+        *counts.entry(header).or_default() += 1;
+    }
+    Ok(counts)
+}
+
+/// "10.9.0.1,,1,7,": one address, the type, and at most one key id.
+fn dissected(line: &str) -> Option<Header> {
+    let fields: Vec<&str> = line.split(',').collect();
+    let [v4, v6, kind, id2, id3] = fields[..] else {
+        return None;
+    };
+    let number = |text: &str| {
+        text.strip_prefix("0x")
+            .map_or_else(|| text.parse().ok(), |hex| u16::from_str_radix(hex, 16).ok())
+    };
+    let id = match format!("{id2}{id3}").as_str() {
+        "" => None,
+        id => Some(number(id)?),
+    };
+    Some((format!("{v4}{v6}").parse().ok()?, kind.parse().ok()?, id))
+}
+
+impl Captured {
+    /// The same as [`dissect`], as this program reads it.
+    #[must_use]
+    pub fn headers(&self) -> BTreeMap<Header, u64> {
+        let mut counts = BTreeMap::new();
+        for packet in &self.packets {
+            let kind = packet.octets.get(1).copied().unwrap_or(0);
+            let id = packet.key_id().ok().filter(|_| packet.version() == 2 || kind < 3);
+            *counts.entry((packet.source, kind, id)).or_default() += 1;
+        }
+        counts
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A frame of Ethernet with an IPv4 packet of this protocol.
+    fn frame(protocol: u8, fragment: u16, payload: &[u8]) -> Vec<u8> {
+        let mut frame = vec![0x01, 0, 0x5e, 0, 0, 5, 2, 0, 9, 0, 0, 1, 0x08, 0x00];
+        let len = (20 + payload.len()) as u16;
+        frame.extend([0x45, 0xc0]);
+        frame.extend(len.to_be_bytes());
+        frame.extend([0, 1]);
+        frame.extend(fragment.to_be_bytes());
+        frame.extend([1, protocol, 0, 0, 10, 9, 0, 1, 224, 0, 0, 5]);
+        frame.extend(payload);
+        // Ethernet's padding is none of the packet.
+        frame.extend([0; 7]);
+        frame
+    }
+
+    fn file(records: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+        let mut octets = Vec::new();
+        octets.extend(0xa1b2_c3d4_u32.to_le_bytes());
+        octets.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
+        octets.extend(262_144_u32.to_le_bytes());
+        octets.extend(1_u32.to_le_bytes());
+        for (seconds, micros, frame) in records {
+            octets.extend(seconds.to_le_bytes());
+            octets.extend(micros.to_le_bytes());
+            octets.extend((frame.len() as u32).to_le_bytes());
+            octets.extend((frame.len() as u32).to_le_bytes());
+            octets.extend(frame);
+        }
+        octets
+    }
+
+    fn reading(octets: &[u8]) -> anyhow::Result<Captured> {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("x.pcap");
+        std::fs::write(&path, octets).unwrap();
+        read(&path)
+    }
+
+    #[test]
+    fn ospf_packets_are_read_with_their_times() {
+        let records = [
+            (100, 5_000, frame(89, 0, &[2, 1, 0, 44])),
+            (100, 6_000, frame(17, 0, &[1, 2, 3])),
+            (101, 999_999, frame(89, 0x2000, &[9])),
+            (102, 0, vec![1, 2, 3]),
+            (103, 0, frame(89, 0, &[2, 4])),
+        ];
+        let octets = file(&records);
+        let captured = reading(&octets).unwrap();
+        let seen: Vec<(u64, &[u8])> = captured
+            .packets
+            .iter()
+            .map(|packet| (packet.at_ms, packet.octets.as_slice()))
+            .collect();
+        assert_eq!(seen, [(100_005, &[2, 1, 0, 44][..]), (103_000, &[2, 4])]);
+        assert_eq!(captured.fragments, 1);
+        assert_eq!(captured.packets[0].source, IpAddr::from([10, 9, 0, 1]));
+        // Every place at which a capture may have been cut off.
+        for end in 24..octets.len() {
+            let part = reading(&octets[..end]).unwrap();
+            assert!(part.packets.len() <= 2);
+        }
+        assert!(reading(&octets[..23]).is_err());
+        assert!(reading(b"not a capture at all, but long enough for one").is_err());
+    }
+
+    #[test]
+    fn key_ids_are_told_without_a_key() {
+        use karp_core::packet_auth::{Algorithm, Key, build::Ospfv3Hello};
+        let source = Ipv6Addr::LOCALHOST;
+        let mut octets = vec![0; 256];
+        let len = Ospfv3Hello::DEFAULT.write(&mut octets).unwrap();
+        let mut packet = Packet {
+            at_ms: 0,
+            source: source.into(),
+            octets: octets[..len].to_vec(),
+        };
+        assert_eq!(packet.key_id(), Err(Error::NotAuthenticated));
+        let key = Key::new(300, Algorithm::HmacSha256, b"key");
+        let params = ospfv3::SignParams {
+            sequence: 1 << 40,
+            source,
+        };
+        let len = ospfv3::sign(&mut octets, len, &key, &params).unwrap();
+        octets.truncate(len);
+        packet.octets = octets;
+        assert_eq!(packet.key_id(), Ok(300));
+        assert_eq!(
+            packet.verify(|_| Some(key)).map(|verified| verified.sequence),
+            Ok(1 << 40)
+        );
+    }
+
+    #[test]
+    fn what_tshark_says_is_read() {
+        let v4: IpAddr = [10, 9, 0, 1].into();
+        assert_eq!(dissected("10.9.0.1,,1,7,"), Some((v4, 1, Some(7))));
+        assert_eq!(dissected("10.9.0.1,,4,,"), Some((v4, 4, None)));
+        let v6: IpAddr = "fe80::1".parse().unwrap();
+        assert_eq!(dissected(",fe80::1,1,,201"), Some((v6, 1, Some(201))));
+        assert_eq!(dissected(",fe80::1,2,,0x00c9"), Some((v6, 2, Some(201))));
+        assert_eq!(dissected("10.9.0.1,,1,seven,"), None);
+        assert_eq!(dissected("nonsense"), None);
+    }
+}
