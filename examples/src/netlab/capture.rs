@@ -23,7 +23,8 @@ use super::{
 
 /// OSPF's number among the protocols of IP, and the name of its packets in capture filters.
 const OSPF: IpNumber = IpNumber(89);
-const FILTER: &str = "ip proto 89 or ip6 proto 89";
+/// The attacker's (its number on the LAN is in its MAC address) are not the routers' and stay out.
+const FILTER: &str = "(ip proto 89 or ip6 proto 89) and not ether src 02:00:09:00:00:42";
 /// Where the tree sees the directory of captures.
 const MOUNT: &str = "/mnt";
 /// How long dumpcap may take to begin or to end.

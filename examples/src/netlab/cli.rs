@@ -12,6 +12,7 @@ use clap::Parser;
 use serde_json::json;
 
 use super::{
+    audit::Audit,
     lab::{Lab, Options},
     net,
     report::{self, Verdict},
@@ -160,11 +161,13 @@ fn play(
     let mut lab = Lab::open(options, scenario.plan(), tree.clone())?;
     let ended = scenario.play(&mut lab);
     let ended_ms = super::watch::unix_ms();
-    let more = lab.close();
+    let complaints = lab.close();
+    let more = scenario.wire(complaints, lab.audit.is_some());
     let verdict = report::judge(&lab, &ended, scenario.wants_loss, &more);
     lab.keep_logs();
     lab.draw(&format!("netlab {}", scenario.name), verdict.name(), ended_ms)?;
-    let summary = report::summary(&lab, scenario.name, &verdict, json!({}));
+    let wire = lab.audit.as_ref().map_or(json!({}), Audit::to_json);
+    let summary = report::summary(&lab, scenario.name, &verdict, wire);
     let file = results.join("summary.json");
     std::fs::write(&file, format!("{summary}\n"))
         .with_context(|| format!("{} cannot be written", file.display()))?;

@@ -15,7 +15,10 @@ use rand_core::Rng as _;
 use serde_json::{Value, json};
 
 use super::{
+    audit::{Audit, KeyLog},
+    capture::Capture,
     chart, karpd,
+    lines::router_of,
     measure::Measures,
     net::{self, Lan, lose},
     process::Process,
@@ -104,6 +107,9 @@ pub struct Lab {
     pub routers: Vec<Router>,
     /// Other programs that run until the end.
     pub helpers: Vec<Process>,
+    capture: Option<Capture>,
+    /// What the capture showed, once it has ended.
+    pub audit: Option<Audit>,
     control: Vec<Process>,
     /// What was seen.
     pub record: Record,
@@ -167,6 +173,17 @@ impl Lab {
             router.watch(&watcher);
             routers.push(router);
         }
+        let speaks_ospf = plan.protocols.iter().any(|protocol| protocol.elects());
+        let capture = match speaks_ospf {
+            true => Some(Capture::start(
+                &tree,
+                lan.bridge(),
+                "br0",
+                &options.results,
+                "wire",
+            )?),
+            false => None,
+        };
         let common = Common {
             protocols: plan.protocols.clone(),
             manual: plan.manual.then(|| FirstKey {
@@ -178,6 +195,8 @@ impl Lab {
         let mut lab = Self {
             routers,
             helpers: Vec::new(),
+            capture,
+            audit: None,
             control,
             record: Record::default(),
             measures: Measures::default(),
@@ -551,7 +570,23 @@ impl Lab {
         }
         self.helpers.clear();
         self.control.clear();
-        Vec::new()
+        let Some(capture) = self.capture.take() else {
+            return Vec::new();
+        };
+        let captured = match capture.stop() {
+            Ok(captured) => captured,
+            Err(error) => return vec![format!("{error:#}")],
+        };
+        let mut always = vec![BLOCKER_ID];
+        always.extend(self.manual().map(|key| key.id));
+        let count = self.routers.len();
+        let audit = Audit::of(&captured, &KeyLog::of(&self.record, &always), |address| {
+            let host = router_of(&address.to_string())?;
+            usize::from(host).checked_sub(1).filter(|index| *index < count)
+        });
+        let complaints = audit.complaints(self.began_ms);
+        self.audit = Some(audit);
+        complaints
     }
 
     /// Draws what happened, up to `ended_ms`, with a word on how it ended.
