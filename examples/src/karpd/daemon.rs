@@ -25,7 +25,7 @@ use super::{
     config::{self, Plan},
     control::Control,
     events::Hub,
-    group::{self, Ended, Handle, LEAVE_WITHIN, Refusal, Request},
+    group::{self, Answer, Ended, Handle, LEAVE_WITHIN, Refusal, Request},
     logs::{self, Logs},
     metrics, privileges,
     service::Service,
@@ -79,11 +79,7 @@ impl Shared {
     ///
     /// # Errors
     /// If there is no such group.
-    pub fn ask(
-        &self,
-        group: Option<&str>,
-        request: &Request,
-    ) -> Result<Vec<(String, Result<Value, Refusal>)>, Refusal> {
+    pub fn ask(&self, group: Option<&str>, request: &Request) -> Result<Vec<(String, Answer)>, Refusal> {
         if let Some(group) = group {
             self.named(group)?;
         }

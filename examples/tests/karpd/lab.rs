@@ -134,18 +134,24 @@ timeout = "30s"
 
     /// Starts the router whose file is there.
     pub(crate) fn start(&self, name: &str) -> Router {
-        let mut router = Router {
+        let mut router = self.prepare(name);
+        router.start();
+        router
+    }
+
+    /// The router whose file is there, not started yet.
+    pub(crate) fn prepare(&self, name: &str) -> Router {
+        Router {
             name: name.to_owned(),
             file: self.path(&format!("{name}.toml")),
             control: self.path(&format!("{name}.sock")),
             sink: self.path(&format!("{name}.sink")),
             log: self.path(&format!("{name}.log")),
+            environment: Vec::new(),
             child: None,
             events: None,
             seen: Vec::new(),
-        };
-        router.start();
-        router
+        }
     }
 }
 
@@ -156,6 +162,8 @@ pub(crate) struct Router {
     pub(crate) control: PathBuf,
     sink: PathBuf,
     log: PathBuf,
+    /// What its environment has beside.
+    pub(crate) environment: Vec<(String, String)>,
     child: Option<Child>,
     events: Option<Receiver<Value>>,
     /// Everything that it told since it was started last.
@@ -174,6 +182,7 @@ impl Router {
             .arg(&self.file)
             .stderr(log)
             .stdout(Stdio::null())
+            .envs(self.environment.clone())
             .spawn();
         self.child = Some(child.unwrap());
         self.seen.clear();
@@ -318,8 +327,12 @@ impl Router {
             .unwrap()
     }
 
+    pub(crate) fn pid(&self) -> u32 {
+        self.child.as_ref().unwrap().id()
+    }
+
     pub(crate) fn signal(&self, signal: Signal) {
-        let pid = i32::try_from(self.child.as_ref().unwrap().id()).unwrap();
+        let pid = i32::try_from(self.pid()).unwrap();
         kill(Pid::from_raw(pid), signal).unwrap();
     }
 

@@ -64,7 +64,7 @@ pub(crate) fn two_routers_key_themselves() {
 
 pub(crate) fn a_sink_that_fails_holds_the_rollover() {
     let lab = Lab::new();
-    let (mut server, mut member) = pair(&lab);
+    let (server, mut member) = pair(&lab);
     member.until("its sink has the key", |router| is_filled(router));
     let before = server.sending();
     member.refuse(true);

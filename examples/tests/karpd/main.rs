@@ -57,6 +57,12 @@ const TESTS: &[(&str, fn())] = &[
         operator::the_control_socket_has_one_owner,
     ),
     ("clients_say_what_is_wrong", operator::clients_say_what_is_wrong),
+    ("systemd_is_told", operator::systemd_is_told),
+    (
+        "sinks_are_exchanged_at_a_reload",
+        operator::sinks_are_exchanged_at_a_reload,
+    ),
+    ("privileges_are_given_up", operator::privileges_are_given_up),
     ("metrics_are_openmetrics", operator::metrics_are_openmetrics),
     ("faults_are_told_by_line", files::faults_are_told_by_line),
     ("the_example_is_sound", files::the_example_is_sound),

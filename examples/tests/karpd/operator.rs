@@ -2,13 +2,16 @@
 
 use std::{
     io::{BufRead as _, BufReader, Write as _},
-    os::unix::{net::UnixStream, process::CommandExt as _},
+    os::unix::{
+        net::{UnixDatagram, UnixStream},
+        process::CommandExt as _,
+    },
 };
 
 use nix::{sys::signal::Signal, unistd::geteuid};
 use serde_json::{Value, json};
 
-use super::lab::{Lab, karpd, mode, run, stderr, stdout, write};
+use super::lab::{LONG, Lab, karpd, mode, run, stderr, stdout, write};
 
 pub(crate) fn a_reload_says_what_it_could_not_do() {
     let lab = Lab::new();
@@ -267,4 +270,119 @@ fn check_openmetrics(text: &str) {
         assert!(value.parse::<f64>().is_ok(), "{line}");
     }
     assert!(families.len() > 20);
+}
+
+pub(crate) fn systemd_is_told() {
+    let lab = Lab::new();
+    let path = lab.path("notify");
+    let socket = UnixDatagram::bind(&path).unwrap();
+    socket.set_read_timeout(Some(LONG)).unwrap();
+    let told = || {
+        let mut octets = [0; 4096];
+        let len = socket.recv(&mut octets).unwrap();
+        String::from_utf8(octets[..len].to_vec()).unwrap()
+    };
+    let heard = |wanted: &str| while !told().lines().any(|line| line.starts_with(wanted)) {};
+    let text = lab.daemon("r1") + "log_format = \"json\"\n" + &lab.group("r1", 100);
+    write(&lab.path("r1.toml"), &text);
+    let mut router = lab.prepare("r1");
+    router.environment = vec![
+        ("NOTIFY_SOCKET".to_owned(), path.to_str().unwrap().to_owned()),
+        ("WATCHDOG_USEC".to_owned(), "900000".to_owned()),
+    ];
+    router.start();
+    heard("READY=1");
+    assert!(
+        !router.filled().is_empty()
+            || router.told("sink_applied")
+            || router.group()["sinks"][0]["state"] == "ok"
+    );
+    for _ in 0..3 {
+        heard("WATCHDOG=1");
+    }
+    heard("STATUS=pair: gcks");
+    router.signal(Signal::SIGHUP);
+    heard("RELOADING=1");
+    heard("READY=1");
+    router.terminate();
+    heard("STOPPING=1");
+    for line in router.log().lines() {
+        let line: Value = serde_json::from_str(line).unwrap();
+        assert!(
+            line["level"].is_string() && line["timestamp"].is_string(),
+            "{line}"
+        );
+    }
+}
+
+pub(crate) fn sinks_are_exchanged_at_a_reload() {
+    let lab = Lab::new();
+    let mut router = lab.router("r1", 100);
+    router.until("its sink has a key", |router| {
+        router.sending().is_some() && router.filled().len() == 1
+    });
+    let filled = router.filled();
+    let text = std::fs::read_to_string(&router.file).unwrap();
+    write(&router.file, &text.replace("r1.sink", "other.sink"));
+    let said = stdout(&router.client(&["reload"]));
+    assert!(!said.contains("restart"), "{said}");
+    let other = lab.prepare("other");
+    router.until("the other sink has it", |_| other.filled() == filled);
+    // From sinks to none, or back, is another way to run.
+    let end = text.find("[[sink]]").unwrap();
+    write(&router.file, &text[..end]);
+    let said = stdout(&router.client(&["reload"]));
+    assert!(said.contains("needs a restart: pair: sink"), "{said}");
+    router.terminate();
+}
+
+/// Only root can become somebody else, so there is something to see only for root.
+pub(crate) fn privileges_are_given_up() {
+    if !geteuid().is_root() {
+        return;
+    }
+    let lab = Lab::new();
+    std::fs::set_permissions(
+        lab.directory.path(),
+        std::os::unix::fs::PermissionsExt::from_mode(0o711),
+    )
+    .unwrap();
+    let status = |router: &super::lab::Router, field: &str| -> String {
+        let text = std::fs::read_to_string(format!("/proc/{}/status", router.pid())).unwrap();
+        let line = text.lines().find_map(|line| line.strip_prefix(field));
+        line.unwrap().split_whitespace().last().unwrap().to_owned()
+    };
+    let group = lab.group("r1", 100);
+    let without_sink = &group[..group.find("[[sink]]").unwrap()];
+    let daemon = "[daemon]\ncontrol = \"run/r1.sock\"\nstate = \"run\"\nuser = \"nobody\"\n";
+    write(&lab.path("r1.toml"), &(daemon.to_owned() + without_sink));
+    let mut router = lab.prepare("r1");
+    router.control = lab.path("run/r1.sock");
+    router.start();
+    assert_ne!(status(&router, "Uid:"), "0");
+    // CAP_NET_BIND_SERVICE is the tenth.
+    for field in ["CapEff:", "CapPrm:"] {
+        assert_eq!(
+            u64::from_str_radix(&status(&router, field), 16).unwrap(),
+            1 << 10,
+            "{field}"
+        );
+    }
+    assert_eq!(u64::from_str_radix(&status(&router, "CapInh:"), 16).unwrap(), 0);
+    router.until("it serves and keeps its keys", |router| {
+        router.group()["role"] == "gcks" && lab.path("run/pair.keys").exists()
+    });
+    assert_eq!(router.group()["kept_error"], Value::Null);
+    router.terminate();
+
+    // As root with a sink, it may still reach a routing daemon that runs as somebody else, and that is all.
+    let mut router = lab.router("r2", 100);
+    assert_eq!(status(&router, "Uid:"), "0");
+    let left = u64::from_str_radix(&status(&router, "CapEff:"), 16).unwrap();
+    assert_eq!(
+        left,
+        1 << 10 | 1 << 1,
+        "CAP_NET_BIND_SERVICE and CAP_DAC_OVERRIDE"
+    );
+    router.terminate();
 }

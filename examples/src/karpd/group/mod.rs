@@ -82,7 +82,8 @@ impl Refusal {
     }
 }
 
-type Answer = Result<Value, Refusal>;
+/// What a group answers: fields of an object, or why it refuses.
+pub type Answer = Result<Value, Refusal>;
 
 /// What reaches a group's thread.
 enum Message {
