@@ -32,11 +32,13 @@ use super::{
 };
 
 /// Between two rounds of the main thread.
-const ROUND: Duration = Duration::from_millis(500);
+const ROUND: Duration = Duration::from_millis(250);
 /// Between two writings of the metrics file when nothing happens.
 const METRICS_EVERY: Duration = Duration::from_secs(15);
 /// A group's thread that was not seen at work for so long is stuck.
 const STUCK: karp_core::time::Duration = karp_core::time::Duration::from_secs(10);
+/// How long systemd is kept waiting for sinks that do not answer.
+const READY_WITHIN: Duration = Duration::from_secs(10);
 /// How long a reload may take.
 const RELOAD_WITHIN: Duration = Duration::from_secs(30);
 
@@ -135,6 +137,7 @@ struct Daemon {
     service: Service,
     written: Option<Instant>,
     metrics_failed: bool,
+    ready: bool,
 }
 
 /// Runs until a signal says to stop.
@@ -173,6 +176,7 @@ pub fn run(file: PathBuf) -> anyhow::Result<ExitCode> {
         service: Service::new(),
         written: None,
         metrics_failed: false,
+        ready: false,
     };
     for group in groups {
         daemon.start(group)?;
@@ -184,7 +188,6 @@ pub fn run(file: PathBuf) -> anyhow::Result<ExitCode> {
         control = %daemon.plan.daemon.control.display(),
         "karpd runs"
     );
-    daemon.service.ready();
     daemon.attend()
 }
 
@@ -286,6 +289,15 @@ impl Daemon {
             tracing::error!(group, "a group's thread is stuck; the watchdog is not fed");
         } else {
             self.service.alive();
+        }
+        if !self.ready {
+            // Routing daemons that are started after this one find their files.
+            let groups = self.shared.groups.read().unwrap_or_else(PoisonError::into_inner);
+            self.ready =
+                groups.values().all(Handle::is_tried) || self.shared.started.elapsed() > READY_WITHIN;
+            if self.ready {
+                self.service.ready();
+            }
         }
         if self.shared.hub.take_changed() {
             self.written = None;

@@ -3,7 +3,13 @@
 use std::{collections::BTreeMap, path::PathBuf, time::Duration};
 
 use karp_core::algorithm::{RoutingAlgorithm, RoutingProtocol};
-use karp_std::sinks::{Sink, SinkError};
+use karp_std::sinks::{
+    Sink, SinkError,
+    bird::{self, BirdSink},
+    frr::{self, FrrSink},
+    hook::{self, HookSink},
+    keychain::{self, KeyChainSink},
+};
 
 /// One sink as configured.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -86,8 +92,14 @@ impl SinkSettings {
     ///
     /// # Errors
     /// Why not.
-    pub fn takes(&self, _protocol: RoutingProtocol, _algorithm: RoutingAlgorithm) -> Result<(), SinkError> {
-        Ok(())
+    pub fn takes(&self, protocol: RoutingProtocol, algorithm: RoutingAlgorithm) -> Result<(), SinkError> {
+        match &self.kind {
+            SinkKind::Bird { .. } => BirdSink::takes(protocol, algorithm),
+            SinkKind::Frr { .. } => FrrSink::takes(protocol, algorithm),
+            SinkKind::KeyChain { .. } => KeyChainSink::takes(protocol, algorithm),
+            // What it cannot do is its own affair.
+            SinkKind::Hook { .. } => Ok(()),
+        }
     }
 
     /// The sink itself.
@@ -95,7 +107,25 @@ impl SinkSettings {
     /// # Errors
     /// What is wrong with its settings.
     pub fn build(&self) -> Result<Box<dyn Sink>, SinkError> {
-        Err(SinkError::refused("this sink is not there yet", "wait"))
+        Ok(match &self.kind {
+            SinkKind::Bird { socket, files, owner } => Box::new(BirdSink::new(bird::Settings {
+                socket: socket.clone(),
+                files: files.clone(),
+                owner: *owner,
+            })?),
+            SinkKind::Frr { directory, chains } => Box::new(FrrSink::new(frr::Settings {
+                directory: directory.clone(),
+                chains: chains.clone(),
+            })?),
+            SinkKind::KeyChain { file, chains } => Box::new(KeyChainSink::new(keychain::Settings {
+                file: file.clone(),
+                chains: chains.clone(),
+            })?),
+            SinkKind::Hook { command, timeout, .. } => Box::new(HookSink::new(hook::Settings {
+                command: command.clone(),
+                timeout: *timeout,
+            })?),
+        })
     }
 
     /// Whether it writes files that belong to somebody else.

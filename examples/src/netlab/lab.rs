@@ -93,6 +93,8 @@ pub struct Plan {
     pub protocols: Vec<Watched>,
     /// All daemons have one manual key from the start.
     pub manual: bool,
+    /// So many of the routers, the last ones, have credentials that no other knows.
+    pub outsiders: usize,
 }
 
 /// A running laboratory. Dropping it ends and removes everything.
@@ -160,7 +162,8 @@ impl Lab {
             if options.loss > 0 {
                 lose(&namespace, options.loss)?;
             }
-            let router = Router::new(index, *kind, namespace, &directory, &tree)?;
+            let mut router = Router::new(index, *kind, namespace, &directory, &tree)?;
+            router.is_outsider = index + plan.outsiders >= plan.routers.len();
             router.watch(&watcher);
             routers.push(router);
         }
@@ -192,6 +195,11 @@ impl Lab {
             _control_lan: control_lan,
             _state: state,
         };
+        for index in 0..lab.routers.len() {
+            if lab.routers[index].is_outsider {
+                lab.record.exempt(index);
+            }
+        }
         lab.provision()?;
         Ok(lab)
     }
@@ -204,7 +212,12 @@ impl Lab {
             for other in one + 1..count {
                 let key = random_hex(&mut self.story);
                 keys[one][other].clone_from(&key);
-                keys[other][one] = key;
+                let is_wrong = self.routers[one].is_outsider || self.routers[other].is_outsider;
+                keys[other][one] = if is_wrong {
+                    random_hex(&mut self.story)
+                } else {
+                    key
+                };
             }
         }
         for index in 0..count {
@@ -444,7 +457,8 @@ impl Lab {
     #[must_use]
     pub fn is_settled(&self) -> bool {
         let quiet = |router: &Router| router.status.as_ref().is_none_or(karpd::Status::is_quiet);
-        self.agreed().is_some() && self.is_meshed() && self.routers.iter().all(quiet)
+        let mut group = self.routers.iter().filter(|router| !router.is_outsider);
+        self.agreed().is_some() && self.is_meshed() && group.all(quiet)
     }
 
     /// Each router in a line, for messages.

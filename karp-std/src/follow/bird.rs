@@ -1,5 +1,7 @@
 //! What BIRD 2 shows of a protocol on its control socket, and the events that it tells there.
 //!
+//! BFD sessions have no events here, for BIRD keeps them on a thread of its own; since when they are up is looked at instead.
+//!
 //! For the events the observer sets the protocol's `debug` flags, and again after each reconfiguration, which resets
 //! them. They go to BIRD's log as well, if that takes traces.
 
@@ -19,6 +21,10 @@ use crate::daemons::bird::{self, Client, Reply};
 const UNREACHABLE: &str = "65535";
 /// What has fallen and is still to be shown. A link has fewer routers.
 const MAX_FALLEN: usize = 1024;
+/// After BIRD hung up, until the next look.
+const HUNG_UP: Duration = Duration::from_millis(100);
+/// Two times in BIRD's tables that differ by no more are the same: BIRD reckons them back from the clock of the moment.
+const SAME: Duration = Duration::from_secs(1);
 
 /// Looks at one protocol of a BIRD on one interface.
 #[derive(Debug)]
@@ -49,6 +55,8 @@ struct Connection {
     /// Neighbours that went down since the last snapshot, and to what state. They may be up again by the time that the
     /// tables are read, and are shown down once all the same.
     fallen: BTreeMap<String, String>,
+    /// Since when, by the time of day, sessions are up that tell of no events.
+    since: BTreeMap<String, Duration>,
     /// Something happened that no snapshot has shown yet.
     changed: bool,
 }
@@ -147,6 +155,14 @@ impl BirdObserver {
             }
             Kind::Bfd => {
                 let sessions = ask(&format!("show bfd sessions {}", self.name()))?;
+                let since = bfd_since(&sessions, &self.interface);
+                for (id, since) in &since {
+                    let before = connection.since.get(id);
+                    if before.is_some_and(|before| since.abs_diff(*before) > SAME) {
+                        connection.fallen.insert(id.clone(), "Down".to_owned());
+                    }
+                }
+                connection.since = since;
                 (Some(LinkRole::Other), bfd_neighbours(&sessions, &self.interface))
             }
         };
@@ -180,6 +196,7 @@ impl BirdObserver {
             client,
             epoch,
             fallen: BTreeMap::new(),
+            since: BTreeMap::new(),
             changed: false,
         })
     }
@@ -289,11 +306,15 @@ impl Observer for BirdObserver {
                     self.connection = Some(connection);
                     return;
                 }
-                // The next look tells why. Not at once: it may end every time.
-                Err(error) => tracing::debug!(%error, "BIRD's events ended"),
+                // The next look tells why, and soon; not at once, for it may end every time.
+                Err(error) => {
+                    tracing::debug!(%error, "BIRD's events ended");
+                    std::thread::sleep(at_most.min(HUNG_UP));
+                    return;
+                }
             }
         }
-        std::thread::sleep(until.saturating_duration_since(Instant::now()));
+        std::thread::sleep(at_most);
     }
 }
 
@@ -415,6 +436,26 @@ fn bfd_neighbours(reply: &Reply, interface: &str) -> Vec<Neighbour> {
         })
     };
     rows(reply, 1020, interface).filter_map(row).collect()
+}
+
+/// Since when sessions are up, of those for which BIRD tells the time of day.
+fn bfd_since(reply: &Reply, interface: &str) -> BTreeMap<String, Duration> {
+    let row = |row: Vec<&str>| {
+        let [id, _, "Up", since, ..] = *row.as_slice() else {
+            return None;
+        };
+        let mut parts = since.split(':');
+        let (hours, minutes, seconds) = (parts.next()?, parts.next()?, parts.next()?);
+        let (hours, minutes): (u8, u8) = (hours.parse().ok()?, minutes.parse().ok()?);
+        let seconds = seconds.parse().ok()?;
+        let minutes = u64::from(hours) * 60 + u64::from(minutes);
+        let since = Duration::try_from_secs_f64(seconds).ok()?;
+        Some((id.to_owned(), since + Duration::from_secs(minutes * 60)))
+    };
+    rows(reply, 1020, interface)
+        .filter_map(row)
+        .take(MAX_FALLEN)
+        .collect()
 }
 
 /// Of protocols without a DR: takes part if its interface is up. Columns: interface, state.

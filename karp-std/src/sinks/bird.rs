@@ -32,7 +32,8 @@
 //! # What else it does
 //!
 //! `configure` makes BIRD read all of its configuration, including what an operator has changed in it meanwhile. If BIRD
-//! refuses that, the file becomes what it was before, and BIRD's message says where the mistake is.
+//! refuses that, the file becomes what it was before, and BIRD's message says where the mistake is. If BIRD takes it without
+//! having opened the file, that is a failure as well: the include is missing, and BIRD does not have the keys.
 
 use std::{
     collections::BTreeMap,
@@ -48,7 +49,10 @@ use karp_core::{
 use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
-use super::{KeySet, Sink, SinkError, SinkKey, file};
+use super::{
+    KeySet, Sink, SinkError, SinkKey,
+    file::{self, Watch},
+};
 use crate::{
     daemons::bird::{self, Client, Reply},
     entropy::OsEntropy,
@@ -248,11 +252,24 @@ impl BirdSink {
         if !changed && self.loaded.as_ref() == Some(&run) {
             return Ok(run);
         }
+        let files = self.settings.files.values().map(PathBuf::as_path);
+        let watch = Watch::new(files);
         let reply = client
             .command("configure")
             .map_err(|error| Load::Unknown(error.into()))?;
         self.configured(&mut client, &reply)?;
-        Ok(run)
+        // A BIRD that does not include a file is content with everything, and does without the keys.
+        match watch.and_then(Watch::unopened) {
+            Ok(None) => Ok(run),
+            Ok(Some(path)) => Err(Load::Unknown(SinkError::refused(
+                format!("BIRD's configuration does not include {}", path.display()),
+                "include it where the passwords of the interface stand",
+            ))),
+            Err(error) => {
+                tracing::debug!(%error, "whether BIRD reads its files of keys cannot be seen");
+                Ok(run)
+            }
+        }
     }
 
     fn configured(&self, client: &mut Client, reply: &Reply) -> Result<(), Load> {

@@ -16,6 +16,8 @@ pub mod bird;
 mod blocker;
 pub(crate) mod file;
 pub mod frr;
+pub mod hook;
+pub mod keychain;
 mod keys;
 mod plan;
 pub mod worker;

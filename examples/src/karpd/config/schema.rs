@@ -192,6 +192,9 @@ impl SinkTable {
             }
         }
         let settings = SinkSettings { kind };
+        settings
+            .build()
+            .map_err(|error| sink.error("kind", error.problem(), error.remedy()))?;
         if let Some(keyed) = keyed {
             for protocol in settings.protocols() {
                 let algorithms = keyed.iter().filter(|(one, _)| *one == protocol);
@@ -287,18 +290,26 @@ impl FollowTable {
                 "name the interface, as the routing daemon knows it",
             )
         })?;
-        let given = self.priorities.as_ref();
+        let (given, usual) = (self.priorities.as_ref(), Priorities::default());
         let or = |value: Option<u16>, default| value.unwrap_or(default);
-        Ok(FollowSettings {
+        let settings = FollowSettings {
             kind,
             protocol: follow.protocol("protocol", &self.protocol)?,
             interface,
             priorities: Priorities {
-                dr: or(given.and_then(|given| given.dr), 200),
-                bdr: or(given.and_then(|given| given.bdr), 150),
-                other: or(given.and_then(|given| given.other), 100),
+                dr: or(given.and_then(|given| given.dr), usual.dr),
+                bdr: or(given.and_then(|given| given.bdr), usual.bdr),
+                other: or(given.and_then(|given| given.other), usual.other),
             },
-        })
+        };
+        settings.build().map_err(|error| {
+            let (problem, remedy) = error
+                .problem
+                .split_once("; ")
+                .unwrap_or((&error.problem, "correct it"));
+            follow.error("kind", problem, remedy)
+        })?;
+        Ok(settings)
     }
 }
 

@@ -14,7 +14,7 @@ use std::{
     path::PathBuf,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel},
     },
     thread::JoinHandle,
@@ -26,7 +26,10 @@ use karp_std::clock;
 use serde_json::Value;
 
 pub use self::requests::together;
-use self::{feed::Fed, runtime::Runtime};
+use self::{
+    feed::Fed,
+    runtime::{Line, Runtime},
+};
 use super::{config, events::Hub, follow::Seen};
 
 /// How long a request may wait for a group's thread, which is never busy for long.
@@ -108,6 +111,7 @@ impl Post {
 pub struct Handle {
     post: Post,
     beat: Arc<AtomicU64>,
+    tried: Arc<AtomicBool>,
     thread: JoinHandle<()>,
 }
 
@@ -139,13 +143,21 @@ pub fn spawn(
         bell: Arc::new(ringer),
     };
     let beat = Arc::new(AtomicU64::new(clock::now().as_millis()));
+    let tried = Arc::new(AtomicBool::new(false));
     let name = config.name().to_owned();
     let thread = {
-        let (post, beat) = (post.clone(), Arc::clone(&beat));
+        let (post, beat, tried) = (post.clone(), Arc::clone(&beat), Arc::clone(&tried));
         std::thread::Builder::new()
             .name(format!("karp {name}").replace('\0', ""))
             .spawn(move || {
-                let run = || Runtime::new(config, &state, hub, inbox, bell, post, beat).run();
+                let line = Line {
+                    inbox,
+                    bell,
+                    post,
+                    beat,
+                    tried,
+                };
+                let run = || Runtime::new(config, &state, hub, line).run();
                 // Nobody uses what a panic left behind: the process ends.
                 let error = match catch_unwind(AssertUnwindSafe(run)) {
                     Ok(result) => result.err().map(|error| error.to_string()),
@@ -154,7 +166,12 @@ pub fn spawn(
                 ended(Ended { group: name, error });
             })?
     };
-    Ok(Handle { post, beat, thread })
+    Ok(Handle {
+        post,
+        beat,
+        tried,
+        thread,
+    })
 }
 
 impl Handle {
@@ -201,6 +218,12 @@ impl Handle {
     #[must_use]
     pub fn beat(&self) -> Instant {
         Instant::from_millis(self.beat.load(Ordering::Relaxed))
+    }
+
+    /// Whether every sink was tried since the start: the files that a routing daemon reads when it starts are there.
+    #[must_use]
+    pub fn is_tried(&self) -> bool {
+        self.tried.load(Ordering::Relaxed)
     }
 
     /// Whether the thread has ended.

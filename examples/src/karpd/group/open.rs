@@ -8,8 +8,15 @@ use std::{
 use karp_core::{
     config::{MAX_RESUMED, ManualKey, ResumedKey, Settings},
     identity::{AuthMethod, Credentials, Grant, Identity},
+    keytable::RowState,
 };
-use karp_std::{credentials::Store, endpoint::Endpoint, entropy::OsEntropy, heap::Heap};
+use karp_std::{
+    credentials::Store,
+    endpoint::Endpoint,
+    entropy::OsEntropy,
+    heap::Heap,
+    sinks::{KeySet, SinkKey},
+};
 
 use crate::karpd::{config, place};
 
@@ -156,4 +163,21 @@ fn copy(settings: &Settings) -> Settings {
         manual_keys: manual_keys.iter().map(manual).collect(),
         resumed_keys: heapless::Vec::new(),
     }
+}
+
+/// The manual keys alone, as the key table has them before the first automatic key.
+pub(super) fn manual_keys(settings: &Settings) -> KeySet {
+    let keys = &settings.manual_keys;
+    let keys = keys.iter().enumerate().map(|(at, key)| {
+        let first = !keys.iter().take(at).any(|other| other.protocol == key.protocol);
+        let state = if first {
+            RowState::Active
+        } else {
+            RowState::Retiring
+        };
+        let mut key = SinkKey::new(key.protocol, key.id, key.algorithm, state, &key.secret);
+        key.manual = true;
+        key
+    });
+    keys.collect()
 }

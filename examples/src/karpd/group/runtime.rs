@@ -1,14 +1,13 @@
 //! The loop of a group's thread.
 
 use std::{
-    collections::BTreeMap,
     io::Read as _,
     net::IpAddr,
     os::{fd::AsFd as _, unix::net::UnixStream},
     path::Path,
     sync::{
         Arc,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
         mpsc::{Receiver, SyncSender},
     },
     time::Duration as StdDuration,
@@ -16,25 +15,30 @@ use std::{
 
 use karp_core::{
     Command,
+    algorithm::RoutingProtocol,
+    command::RekeyReason,
     io::{Event, Role},
     time::{Duration, Instant},
 };
 use karp_std::{
     clock, driver,
     endpoint::{Notice, Progress},
-    sinks::KeySet,
+    follow::{Advice, ObserveError, Snapshot},
+    sinks::{KeySet, worker::Report},
 };
 use serde_json::{Value, json};
 
 use super::{
     Answer, LEAVE_WITHIN, Message, Post,
-    feed::Feed,
+    feed::{Fed, Feed, Outcome},
     keep::Keeper,
     open::{self, GroupEndpoint, SharedStore},
+    requests::reason_name,
 };
 use crate::karpd::{
     config,
     events::{self, Hub},
+    follow::{Follower, Seen},
 };
 
 /// Between two looks at the interface and the key table's clock.
@@ -79,6 +83,19 @@ enum Told {
     LinkRestored,
 }
 
+/// What ties a group's thread to the others.
+pub(super) struct Line {
+    pub(super) inbox: Receiver<Message>,
+    /// Rings when there is something in the inbox.
+    pub(super) bell: UnixStream,
+    /// Reaches this thread.
+    pub(super) post: Post,
+    /// When the thread was last at work.
+    pub(super) beat: Arc<AtomicU64>,
+    /// Every sink was tried.
+    pub(super) tried: Arc<AtomicBool>,
+}
+
 pub(super) struct Runtime {
     pub(super) config: config::Group,
     pub(super) credentials: SharedStore,
@@ -98,27 +115,24 @@ pub(super) struct Runtime {
     known: bool,
     /// The sinks are left alone until the engine has keys: they hold what it will get again.
     patient: bool,
-    last_generation: Option<u32>,
+    /// The newest generation that the sinks were not told yet.
+    fresh: Option<u32>,
+    /// The newest generation.
+    last: Option<u32>,
     looked: Instant,
     pub(super) leave_answer: Option<SyncSender<Answer>>,
     stopping: bool,
-    inbox: Receiver<Message>,
-    bell: UnixStream,
-    pub(super) post: Post,
-    beat: Arc<AtomicU64>,
-    pub(super) started: Instant,
+    pub(super) seen: Option<Result<Snapshot, ObserveError>>,
+    follower: Option<Follower>,
+    /// Tells what a follower says from what an earlier one said.
+    followers: u64,
+    /// What must end the process.
+    fatal: Option<String>,
+    line: Line,
 }
 
 impl Runtime {
-    pub(super) fn new(
-        mut config: config::Group,
-        state: &Path,
-        hub: Arc<Hub>,
-        inbox: Receiver<Message>,
-        bell: UnixStream,
-        post: Post,
-        beat: Arc<AtomicU64>,
-    ) -> Self {
+    pub(super) fn new(mut config: config::Group, state: &Path, hub: Arc<Hub>, line: Line) -> Self {
         let now = clock::now();
         let identity = config.settings.identity.clone();
         let store = std::mem::replace(
@@ -134,7 +148,7 @@ impl Runtime {
                 retry: now,
             },
             endpoint: None,
-            feed: Feed::default(),
+            feed: Feed::new(std::mem::take(&mut config.sinks)),
             keeper,
             priority: Priority {
                 configured: config.settings.priority,
@@ -146,29 +160,35 @@ impl Runtime {
             address: None,
             known: false,
             patient: false,
-            last_generation: None,
+            fresh: None,
+            last: None,
             looked: now,
             leave_answer: None,
             stopping: false,
-            inbox,
-            bell,
-            post,
-            beat,
-            started: now,
+            seen: None,
+            follower: None,
+            followers: 0,
+            fatal: None,
+            line,
             config,
         }
     }
 
     /// Runs until it is told to stop.
     pub(super) fn run(mut self) -> std::io::Result<()> {
+        self.follow();
         loop {
-            self.beat.store(clock::now().as_millis(), Ordering::Relaxed);
+            self.line.beat.store(clock::now().as_millis(), Ordering::Relaxed);
             self.silence();
-            while let Ok(message) = self.inbox.try_recv() {
+            while let Ok(message) = self.line.inbox.try_recv() {
                 self.take(message);
             }
             let progress = self.work();
+            if let Some(fatal) = self.fatal.take() {
+                return Err(std::io::Error::other(fatal));
+            }
             if self.stopping && matches!(self.phase, Phase::Left) {
+                self.feed.finish();
                 return Ok(());
             }
             self.wait(progress)?;
@@ -183,7 +203,8 @@ impl Runtime {
                 // Whoever asked may be gone.
                 let _ = answer.send(restart);
             }
-            Message::Fed(_) | Message::Seen(_) => {}
+            Message::Fed(fed) => self.fed(&fed),
+            Message::Seen(seen) => self.saw(seen),
             Message::Stop => {
                 self.stopping = true;
                 self.leave();
@@ -194,11 +215,11 @@ impl Runtime {
     /// Empties the socket that wakes this thread.
     fn silence(&mut self) {
         let mut octets = [0; 64];
-        while matches!(self.bell.read(&mut octets), Ok(n) if n > 0) {}
+        while matches!(self.line.bell.read(&mut octets), Ok(n) if n > 0) {}
     }
 
     fn wait(&self, progress: Progress) -> std::io::Result<()> {
-        let mut fds = vec![self.bell.as_fd()];
+        let mut fds = vec![self.line.bell.as_fd()];
         let mut at_most = StdDuration::from_secs(1);
         if let Some(endpoint) = &self.endpoint {
             fds.extend(endpoint.fds());
@@ -257,12 +278,13 @@ impl Runtime {
 
     /// Tries to take part.
     fn open(&mut self, now: Instant) {
-        let opened = open::address(&self.config, self.address).and_then(|address| {
+        let opened = self.feed.epochs().and_then(|epochs| {
             if !self.known {
                 self.keeper.load(now);
                 self.known = true;
             }
-            let resumed = self.keeper.resume(&BTreeMap::new(), now);
+            let address = open::address(&self.config, self.address)?;
+            let resumed = self.keeper.resume(&epochs, now);
             let ids: Vec<u16> = resumed.iter().map(|key| key.id).collect();
             let endpoint = open::endpoint(&self.config, &self.credentials, address, resumed)?;
             Ok((endpoint, address, ids))
@@ -279,6 +301,7 @@ impl Runtime {
                     why,
                     retry: now.after(LOOK),
                 };
+                self.feed_without_engine(now);
                 return;
             }
         };
@@ -304,7 +327,8 @@ impl Runtime {
         self.endpoint = Some(endpoint);
         self.phase = Phase::Running;
         self.link = None;
-        self.last_generation = None;
+        self.fresh = None;
+        self.last = None;
         self.publish("joined", event);
         self.set_priority();
     }
@@ -346,7 +370,8 @@ impl Runtime {
         match told {
             Told::Event(event) => {
                 if let Event::StateApplied { generation } = event {
-                    self.last_generation = Some(generation);
+                    self.fresh = Some(generation);
+                    self.last = Some(generation);
                     self.patient = false;
                 }
                 if let Some((name, fields)) = events::describe(&event) {
@@ -369,17 +394,197 @@ impl Runtime {
         let Some(endpoint) = &self.endpoint else { return };
         let engine = endpoint.engine();
         let set = KeySet::from_table(engine.key_table(), now);
-        let generation = self.last_generation.filter(|_| engine.awaits_installation());
+        if let (Some(follower), Some(settings)) = (&self.follower, &self.config.follow) {
+            follower.sends(set.sending(settings.protocol).map(|key| key.id));
+        }
+        let generation = self.fresh.filter(|_| engine.awaits_installation());
         let changed = self.feed.wanted() != Some(&set);
         if self.patient || (!changed && generation.is_none()) {
             return;
         }
-        if changed || self.last_generation.is_some() {
-            self.keeper.update(engine.resumable_keys(now), now);
+        self.keeper.update(engine.resumable_keys(now), now);
+        self.keeper.write();
+        match self.feed.want(set, generation, &self.line.post) {
+            Ok(confirm) => {
+                self.fresh = None;
+                self.note_tried();
+                if let Some(generation) = confirm {
+                    self.confirm(generation);
+                }
+            }
+            // The sinks' status says it as well.
+            Err(error) => tracing::debug!(%error, "the sinks cannot take keys yet"),
+        }
+    }
+
+    /// A router that cannot take part yet leaves keys alone that its daemons still hold. Where they hold none, they get
+    /// what there is: manual keys, or nothing that anybody else has.
+    fn feed_without_engine(&mut self, now: Instant) {
+        if self.feed.wanted().is_some() || self.feed.settings().is_empty() {
+            return;
+        }
+        let Ok(epochs) = self.feed.epochs() else { return };
+        if !self.keeper.resume(&epochs, now).is_empty() {
+            self.line.tried.store(true, Ordering::Relaxed);
+            return;
+        }
+        let set = open::manual_keys(&self.config.settings);
+        if let Err(error) = self.feed.want(set, None, &self.line.post) {
+            tracing::debug!(%error, "the sinks cannot take keys yet");
+        }
+    }
+
+    fn note_tried(&self) {
+        if self.feed.is_tried() {
+            self.line.tried.store(true, Ordering::Relaxed);
+        }
+    }
+
+    /// What a sink reports.
+    fn fed(&mut self, fed: &Fed) {
+        if !self.feed.knows(fed) {
+            return;
+        }
+        let report = match &fed.what {
+            Outcome::Report(report) => report,
+            Outcome::Died => {
+                self.fatal = Some(format!("the thread of sink {} panicked", self.feed.name(fed.at)));
+                return;
+            }
+        };
+        let follows = self.feed.reported(fed.at, report);
+        let name = self.feed.name(fed.at);
+        self.tell_report(&name, report, follows.generation);
+        if let Some(ids) = follows.took {
+            self.keeper.took(&name, report.epoch.as_deref(), &ids);
             self.keeper.write();
         }
-        if let Some(generation) = self.feed.want(set, generation) {
+        if let Some(generation) = follows.confirm {
             self.confirm(generation);
+        }
+        self.note_tried();
+        // Who follows the routing protocol hears of it there.
+        if report.restarted
+            && self.config.follow.is_none()
+            && let Some(policy) = self
+                .config
+                .settings
+                .protocols
+                .iter()
+                .find(|policy| !policy.self_protecting)
+        {
+            self.ask_for_keys(policy.protocol, RekeyReason::NewSession);
+        }
+    }
+
+    fn tell_report(&self, name: &str, report: &Report, generation: Option<u32>) {
+        let group = self.config.name();
+        if report.restarted {
+            tracing::info!(
+                group,
+                sink = name,
+                "the routing daemon is another run; it was filled anew"
+            );
+            self.publish("daemon_up", json!({ "sink": name, "restarted": true }));
+        }
+        match &report.result {
+            Ok(elapsed) => {
+                let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+                tracing::info!(group, sink = name, ms, "keys filled in");
+                self.publish(
+                    "sink_applied",
+                    json!({ "sink": name, "generation": generation, "elapsed_ms": ms, "attempt": report.attempt }),
+                );
+            }
+            Err(error) if report.down => {
+                tracing::warn!(group, sink = name, %error, "the routing daemon is down");
+                self.publish("daemon_down", json!({ "sink": name }));
+            }
+            Err(error) => {
+                tracing::warn!(group, sink = name, attempt = report.attempt, %error, "the sink fails");
+                self.publish(
+                    "sink_failed",
+                    json!({ "sink": name, "attempt": report.attempt, "error": error.to_string() }),
+                );
+            }
+        }
+    }
+
+    /// Begins to look at the routing daemon that the configuration names.
+    fn follow(&mut self) {
+        self.follower = None;
+        self.seen = None;
+        let Some(settings) = &self.config.follow else {
+            return;
+        };
+        self.followers += 1;
+        let post = self.line.post.clone();
+        match Follower::spawn(settings, self.followers, move |seen| {
+            post.send(Message::Seen(seen))
+        }) {
+            Ok(follower) => self.follower = Some(follower),
+            Err(error) => tracing::error!(%error, "the routing protocol cannot be followed"),
+        }
+    }
+
+    /// What the observer saw.
+    fn saw(&mut self, seen: Seen) {
+        if seen.number != self.followers {
+            return;
+        }
+        let Some((snapshot, advice)) = seen.what else {
+            self.fatal = Some("the thread that follows the routing daemon panicked".to_owned());
+            return;
+        };
+        if let Err(error) = &snapshot
+            && !matches!(&self.seen, Some(Err(before)) if before == error)
+        {
+            tracing::warn!(group = self.config.name(), %error, "the routing daemon cannot be looked at");
+        }
+        self.seen = Some(snapshot);
+        let daemon = self
+            .config
+            .follow
+            .as_ref()
+            .map(crate::karpd::follow::FollowSettings::describe);
+        for advice in advice {
+            match advice {
+                Advice::Reached { restarted, .. } => {
+                    self.publish(
+                        "follow_reached",
+                        json!({ "daemon": daemon, "restarted": restarted }),
+                    );
+                }
+                Advice::Lost => self.publish("follow_lost", json!({ "daemon": daemon })),
+                Advice::Priority(priority) => {
+                    self.priority.followed = Some(priority);
+                    self.set_priority();
+                }
+                Advice::Rekey(protocol, reason) => self.ask_for_keys(protocol, reason),
+            }
+        }
+    }
+
+    /// Asks for new keys because of what the routing protocol did.
+    fn ask_for_keys(&mut self, protocol: RoutingProtocol, reason: RekeyReason) {
+        let session = matches!(reason, RekeyReason::NewSession | RekeyReason::PeerRestarted);
+        let mut policies = self.config.settings.protocols.iter();
+        if session && policies.any(|policy| policy.protocol == protocol && policy.self_protecting) {
+            return;
+        }
+        let (Some(endpoint), Phase::Running) = (&mut self.endpoint, &self.phase) else {
+            return;
+        };
+        match endpoint.command(Command::Rekey { protocol, reason }) {
+            Ok(()) => {
+                let (protocol, reason) = (protocol.name(), reason_name(reason));
+                tracing::info!(group = self.config.name(), protocol, reason, "asks for new keys");
+                self.publish(
+                    "rekey_requested",
+                    json!({ "protocol": protocol, "reason": reason, "because": "followed" }),
+                );
+            }
+            Err(error) => tracing::debug!(%error, "asking for new keys"),
         }
     }
 
@@ -414,7 +619,7 @@ impl Runtime {
 
     /// Begins to leave. The routing daemons keep what they have: nothing is fed from here on.
     pub(super) fn leave(&mut self) {
-        self.feed = Feed::default();
+        self.feed.release();
         match &mut self.endpoint {
             Some(endpoint) if matches!(self.phase, Phase::Running) => {
                 if let Err(error) = endpoint.command(Command::Leave) {
@@ -461,7 +666,7 @@ impl Runtime {
     }
 
     fn reload(&mut self, mut new: config::Group) -> Vec<String> {
-        let restart = config::differences(&self.config.fields, &new.fields);
+        let mut restart = config::differences(&self.config.fields, &new.fields);
         let identity = new.settings.identity.clone();
         if new.settings.identity == self.config.settings.identity {
             let store = std::mem::replace(&mut new.credentials, karp_std::credentials::Store::new(identity));
@@ -470,6 +675,21 @@ impl Runtime {
         self.priority.configured = new.settings.priority;
         self.config.settings.priority = new.settings.priority;
         self.set_priority();
+        if new.follow != self.config.follow {
+            self.config.follow = new.follow;
+            self.priority.followed = None;
+            self.set_priority();
+            self.follow();
+        }
+        if new.sinks != self.feed.settings() {
+            // An engine waits for its sinks, or it does not, from its beginning on.
+            if self.feed.settings().is_empty() || new.sinks.is_empty() {
+                restart.push("sink".to_owned());
+            } else {
+                self.feed.replace(new.sinks);
+                self.fresh = self.last;
+            }
+        }
         for field in &restart {
             tracing::warn!(group = self.config.name(), %field, "takes effect at a restart of karpd only");
         }

@@ -3,6 +3,7 @@
 use karp_core::{
     KeyTable, counters::Traffic, error::DropReason, io::MessageKind, keytable::RowState, time::Instant,
 };
+use karp_std::follow::LinkRole;
 use serde_json::{Map, Value, json};
 
 use super::{
@@ -48,8 +49,8 @@ pub(super) fn status(group: &Runtime, now: Instant) -> Value {
     status["keys"] = endpoint
         .map_or_else(Vec::new, |endpoint| keys(endpoint.engine().key_table(), now))
         .into();
-    status["sinks"] = json!([]);
-    status["follow"] = Value::Null;
+    status["sinks"] = group.feed.status();
+    status["follow"] = follow(group);
     let alarms = endpoint.map(|endpoint| {
         endpoint
             .engine()
@@ -60,6 +61,41 @@ pub(super) fn status(group: &Runtime, now: Instant) -> Value {
     status["alarms"] = Value::Array(alarms.unwrap_or_default());
     status["counters"] = endpoint.map_or(Value::Null, counters);
     status
+}
+
+/// What was seen of the routing daemon.
+fn follow(group: &Runtime) -> Value {
+    let Some(settings) = &group.config.follow else {
+        return Value::Null;
+    };
+    let mut follow = json!({ "daemon": settings.describe(), "protocol": settings.protocol.name() });
+    match &group.seen {
+        None => follow["state"] = "starting".into(),
+        Some(Err(error)) => {
+            follow["state"] = if error.not_running { "down" } else { "failing" }.into();
+            follow["error"] = error.problem.clone().into();
+        }
+        Some(Ok(seen)) => {
+            follow["state"] = "ok".into();
+            follow["role"] = seen.role.map_or(Value::Null, |role| link_role(role).into());
+            follow["router_id"] = seen
+                .router_id
+                .map(|id| std::net::Ipv4Addr::from(id).to_string())
+                .into();
+            let neighbours = seen.neighbours.iter();
+            let neighbours = neighbours.map(|one| json!({ "id": one.id, "state": one.state, "up": one.up }));
+            follow["neighbours"] = neighbours.collect();
+        }
+    }
+    follow
+}
+
+const fn link_role(role: LinkRole) -> &'static str {
+    match role {
+        LinkRole::Dr => "dr",
+        LinkRole::Bdr => "bdr",
+        LinkRole::Other => "other",
+    }
 }
 
 fn interface(group: &Runtime) -> Option<String> {

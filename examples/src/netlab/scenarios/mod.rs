@@ -1,6 +1,7 @@
 //! The scenarios: each by its name, what it runs on, and what it does.
 
 mod broken;
+mod hostile;
 mod life;
 mod migrate;
 mod packets;
@@ -98,6 +99,20 @@ pub const ALL: &[Scenario] = &[
         play: migrate::play,
     },
     Scenario {
+        name: "hostile",
+        about: "a router with a wrong credential stays out, and replays, forgeries and a flood cost no adjacency",
+        wants_loss: false,
+        plan: || Plan {
+            outsiders: 1,
+            ..plan(
+                &[Kind::Bird, Kind::Frr, Kind::Bird, Kind::Bird],
+                &[Watched::Ospf2],
+                false,
+            )
+        },
+        play: hostile::play,
+    },
+    Scenario {
         name: "packets",
         about: "packets of BIRD and FRR verify with karp_core::packet_auth, and both accept hellos that it signs",
         wants_loss: false,
@@ -131,6 +146,7 @@ fn plan(routers: &[Kind], protocols: &[Watched], manual: bool) -> Plan {
         routers: routers.to_vec(),
         protocols: protocols.to_vec(),
         manual,
+        outsiders: 0,
     }
 }
 

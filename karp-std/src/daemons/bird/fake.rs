@@ -4,7 +4,10 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -18,6 +21,8 @@ pub(crate) type Answer = Box<dyn FnMut(&str) -> (Vec<u8>, bool) + Send>;
 pub(crate) struct FakeBird {
     pub(crate) directory: tempfile::TempDir,
     commands: Arc<Mutex<Vec<String>>>,
+    /// At `configure` it opens all files in its directory.
+    pub(crate) includes: Arc<AtomicBool>,
 }
 
 impl FakeBird {
@@ -35,6 +40,7 @@ impl FakeBird {
         let fake = Self {
             directory: tempfile::tempdir().expect("a directory"),
             commands: Arc::default(),
+            includes: Arc::new(AtomicBool::new(true)),
         };
         fake.listen(greeting.into(), answer);
         fake
@@ -72,11 +78,13 @@ impl FakeBird {
         let listener = UnixListener::bind(self.socket()).expect("a socket");
         let commands = Arc::clone(&self.commands);
         let answer = Arc::new(Mutex::new(answer));
+        let (includes, directory) = (Arc::clone(&self.includes), self.directory.path().to_owned());
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
                 let (greeting, commands, answer) =
                     (greeting.clone(), Arc::clone(&commands), Arc::clone(&answer));
+                let (includes, directory) = (Arc::clone(&includes), directory.clone());
                 // One thread for each: observers keep a connection open.
                 thread::spawn(move || {
                     if stream.write_all(&greeting).is_err() {
@@ -86,6 +94,11 @@ impl FakeBird {
                     for line in reader.lines() {
                         let Ok(line) = line else { return };
                         commands.lock().expect("no panic").push(line.clone());
+                        if line == "configure" && includes.load(Ordering::Relaxed) {
+                            for file in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+                                drop(std::fs::File::open(file.path()));
+                            }
+                        }
                         let (octets, hangs_up) = answer.lock().expect("no panic")(&line);
                         if stream.write_all(&octets).is_err() || hangs_up {
                             return;

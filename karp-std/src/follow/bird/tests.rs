@@ -215,6 +215,38 @@ fn a_neighbour_that_fell_between_two_looks_is_shown_down_once() {
 }
 
 #[test]
+fn a_bfd_session_that_is_up_since_another_time() {
+    let times = [
+        "11:24:56.533",
+        "11:24:56.534",
+        "11:30:00.000",
+        "2026-11-24",
+        "x:y:z",
+        "1:2:1e300",
+        "11:24:56.533",
+    ];
+    let looks = std::sync::atomic::AtomicUsize::new(0);
+    let bird = FakeBird::new(move |command| match command {
+        "show bfd sessions f1" => {
+            let at = looks.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            BFD_SESSIONS.replace(
+                "Up         11:24:56.533",
+                &format!("Up         {}", times[at % times.len()]),
+            )
+        }
+        _ => answer(command),
+    });
+    let mut it = observer(&bird, Bfd, "f1");
+    let mut ups = Vec::new();
+    for _ in times {
+        let seen = it.snapshot().expect("it shows");
+        ups.push(seen.neighbours.first().is_some_and(|neighbour| neighbour.up));
+        assert_eq!(seen.neighbours.len(), 2);
+    }
+    assert_eq!(ups, [true, true, false, true, true, true, true]);
+}
+
+#[test]
 fn events_that_matter_end_the_wait() {
     let ends = |event: &'static str| {
         let bird = FakeBird::new(move |command| {

@@ -297,6 +297,21 @@ fn other_answers_to_configure() {
 }
 
 #[test]
+fn a_bird_that_does_not_include_the_file() {
+    let bird = FakeBird::new(|_| RECONFIGURED.to_owned());
+    bird.includes.store(false, Ordering::Relaxed);
+    let mut it = sink(&bird, &[Ospfv2]);
+    let error = it.reconcile(&set(&[key(1, Active)])).expect_err("it has no keys");
+    assert!(
+        !error.is_not_running() && error.problem().contains("does not include"),
+        "{error}"
+    );
+    bird.includes.store(true, Ordering::Relaxed);
+    it.reconcile(&set(&[key(1, Active)])).expect("done");
+    assert_eq!(bird.commands().len(), 2);
+}
+
+#[test]
 fn a_file_that_cannot_be_written() {
     let bird = FakeBird::new(|_| RECONFIGURED.to_owned());
     let mut it = sink(&bird, &[Ospfv2, Ospfv3]);
