@@ -1,4 +1,5 @@
 //! What the wire must show: authenticated packets only, and each under a key that its sender's karpd had it send with.
+//! (Babel's packets name no key.)
 //!
 //! The [`KeyLog`] is what karpd told of its keys, by its own clock; a [`Packet`](super::capture::Packet) has the
 //! kernel's. Both are this machine's, so they differ by as much as a daemon takes to do what it was told: a packet under
@@ -6,7 +7,7 @@
 //! up to [`AFTER_MS`] more (a sink that fails is retried; the others accept the old key for longer than that).
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     fmt::{self, Write as _},
     net::IpAddr,
 };
@@ -16,7 +17,7 @@ use serde_json::{Value, json};
 
 use super::{
     capture::Captured,
-    record::{Event, Record},
+    record::{Event, Record, Watched},
 };
 
 /// So much earlier than karpd's word a key may be seen, in milliseconds.
@@ -110,7 +111,7 @@ pub enum Offence {
     NotActivated(u16),
     /// Its sender was told to send with another key a while before.
     Replaced(u16),
-    /// It is no OSPF packet.
+    /// It is no packet of its protocol.
     Malformed,
 }
 
@@ -139,18 +140,16 @@ pub struct Use {
 /// What a capture showed.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Audit {
-    /// Packets of OSPFv2 that are authenticated.
-    pub ospfv2: u64,
-    /// Packets of OSPFv3 that are.
-    pub ospfv3: u64,
+    /// Packets that are authenticated, by their protocol.
+    pub authenticated: BTreeMap<Watched, u64>,
     /// Packets that are not, by their source.
     pub unauthenticated: BTreeMap<IpAddr, u64>,
     /// Authenticated packets that should not be, by their source.
     pub unexpected: BTreeMap<IpAddr, u64>,
     /// The first few packets that should not be.
     pub offenders: Vec<Offender>,
-    /// Which router sent with which key, by router, version of OSPF, and key id.
-    pub keys: BTreeMap<(usize, u8, u16), Use>,
+    /// Which router sent with which key, by router, protocol, and key id.
+    pub keys: BTreeMap<(usize, Watched, u16), Use>,
     /// Fragments, which were not looked into.
     pub fragments: u64,
 }
@@ -168,16 +167,15 @@ impl Audit {
                 Err(Error::NotAuthenticated) => Some(Offence::Unauthenticated),
                 Err(_) => Some(Offence::Malformed),
                 Ok(id) => {
-                    let count = if packet.version() == 2 {
-                        &mut audit.ospfv2
-                    } else {
-                        &mut audit.ospfv3
-                    };
-                    *count += 1;
-                    router(packet.source).map_or(Some(Offence::Stranger), |router| {
-                        audit.used(router, packet.version(), id, packet.at_ms);
-                        log.judge(router, id, packet.at_ms).err()
-                    })
+                    *audit.authenticated.entry(packet.protocol).or_default() += 1;
+                    match (router(packet.source), id) {
+                        (None, _) => Some(Offence::Stranger),
+                        (Some(_), None) => None,
+                        (Some(router), Some(id)) => {
+                            audit.used(router, packet.protocol, id, packet.at_ms);
+                            log.judge(router, id, packet.at_ms).err()
+                        }
+                    }
                 }
             };
             let Some(offence) = offence else { continue };
@@ -197,8 +195,8 @@ impl Audit {
         audit
     }
 
-    fn used(&mut self, router: usize, version: u8, id: u16, at_ms: u64) {
-        let used = self.keys.entry((router, version, id)).or_insert(Use {
+    fn used(&mut self, router: usize, protocol: Watched, id: u16, at_ms: u64) {
+        let used = self.keys.entry((router, protocol, id)).or_insert(Use {
             first_ms: at_ms,
             last_ms: at_ms,
             packets: 0,
@@ -207,30 +205,18 @@ impl Audit {
         used.packets += 1;
     }
 
-    /// Packets were seen, and none that should not be.
+    /// Why it does not hold, a line each: packets that should not be, or none of one of these protocols. Times count from
+    /// `began_ms`.
     #[must_use]
-    pub fn holds(&self) -> bool {
-        self.ospfv2 + self.ospfv3 > 0 && self.unauthenticated.is_empty() && self.unexpected.is_empty()
-    }
-
-    /// How many different keys a router sent with, the most of both versions.
-    #[must_use]
-    pub fn keys_of(&self, router: usize) -> usize {
-        let of = |version| {
-            self.keys
-                .keys()
-                .filter(|(of, v, _)| (*of, *v) == (router, version))
-                .count()
-        };
-        of(2).max(of(3))
-    }
-
-    /// Why it does not hold, a line each; times count from `began_ms`.
-    #[must_use]
-    pub fn complaints(&self, began_ms: u64) -> Vec<String> {
+    pub fn complaints(&self, protocols: &[Watched], began_ms: u64) -> Vec<String> {
         let mut lines = Vec::new();
-        if self.ospfv2 + self.ospfv3 == 0 {
-            lines.push("the capture has no authenticated OSPF packet".to_owned());
+        for protocol in protocols {
+            if !self.authenticated.contains_key(protocol) {
+                lines.push(format!(
+                    "the capture has no authenticated packet of {}",
+                    protocol.name()
+                ));
+            }
         }
         for (source, packets) in &self.unauthenticated {
             lines.push(format!("{packets} packets of {source} are not authenticated"));
@@ -250,9 +236,14 @@ impl Audit {
     /// For the summary.
     #[must_use]
     pub fn to_json(&self) -> Value {
+        let authenticated: serde_json::Map<String, Value> = self
+            .authenticated
+            .iter()
+            .map(|(protocol, packets)| (protocol.name().to_owned(), json!(packets)))
+            .collect();
         json!({
-            "wire_ospfv2_authenticated": self.ospfv2,
-            "wire_ospfv3_authenticated": self.ospfv3,
+            "wire_authenticated": authenticated,
+            "wire_keys": self.keys.keys().map(|(.., id)| id).collect::<BTreeSet<_>>().len(),
             "wire_unauthenticated": self.unauthenticated.values().sum::<u64>(),
             "wire_unexpected": self.unexpected.values().sum::<u64>(),
             "wire_fragments": self.fragments,
@@ -267,7 +258,7 @@ impl fmt::Display for Offence {
             Self::Stranger => f.write_str("from no router of the LAN"),
             Self::NotActivated(id) => write!(f, "under key {id} before its karpd told of it"),
             Self::Replaced(id) => write!(f, "under key {id}, long after it was replaced or removed"),
-            Self::Malformed => f.write_str("no OSPF packet"),
+            Self::Malformed => f.write_str("no packet of its protocol"),
         }
     }
 }
@@ -298,6 +289,7 @@ mod tests {
         }
         Packet {
             at_ms,
+            protocol: Watched::Ospf2,
             source: source.into(),
             octets: octets[..len].to_vec(),
         }
@@ -330,7 +322,8 @@ mod tests {
 
     fn offence(at_ms: u64, key: Option<u16>) -> Option<Offence> {
         let audit = audit(vec![hello(at_ms, R1, key)]);
-        assert_eq!(audit.holds(), audit.offenders.is_empty());
+        let complaints = audit.complaints(&[Watched::Ospf2], 0);
+        assert_eq!(complaints.is_empty(), audit.offenders.is_empty());
         audit.offenders.first().map(|offender| offender.offence)
     }
 
@@ -365,12 +358,11 @@ mod tests {
             hello(11_001, stranger, None),
             hello(11_002, stranger, Some(5)),
         ]);
-        assert!(!audit.holds());
         assert_eq!(audit.unauthenticated.values().collect::<Vec<_>>(), [&1, &2]);
         assert_eq!(audit.unexpected[&IpAddr::from(stranger)], 1);
-        assert_eq!(audit.keys[&(0, 2, 5)].packets, 1);
-        assert_eq!(audit.ospfv2, 2);
-        let complaints = audit.complaints(10_000).join("\n");
+        assert_eq!(audit.keys[&(0, Watched::Ospf2, 5)].packets, 1);
+        assert_eq!(audit.authenticated[&Watched::Ospf2], 2);
+        let complaints = audit.complaints(&[Watched::Ospf2], 10_000).join("\n");
         assert!(
             complaints.contains("2 packets of 10.9.0.66 are not authenticated"),
             "{complaints}"
@@ -378,9 +370,9 @@ mod tests {
     }
 
     #[test]
-    fn an_empty_capture_does_not_hold() {
-        let audit = audit(Vec::new());
-        assert!(!audit.holds());
-        assert_eq!(audit.complaints(0).len(), 1);
+    fn a_protocol_that_was_not_seen_does_not_hold() {
+        let audit = audit(vec![hello(11_000, R1, Some(5))]);
+        assert!(audit.complaints(&[Watched::Ospf2], 0).is_empty());
+        assert_eq!(audit.complaints(&[Watched::Ospf2, Watched::Ospf3], 0).len(), 1);
     }
 }

@@ -1,7 +1,8 @@
-//! The wire: OSPF packets captured by the tree's dumpcap, and read back.
+//! The wire: packets of the routing protocols captured by the tree's dumpcap, and read back.
 //!
-//! A capture at the bridge sees every packet once, with the kernel's time. Whether a packet is authenticated, and under
-//! which key id, is asked of `karp_core::packet_auth`, which reads the id before it looks for the key.
+//! A capture at the bridge sees every packet once, with the kernel's time. Whether a packet of OSPF is authenticated, and
+//! under which key id, is asked of `karp_core::packet_auth`, which reads the id before it looks for the key. For the
+//! others it is read here; their digests are not verified.
 
 use std::{
     collections::BTreeMap,
@@ -12,19 +13,23 @@ use std::{
 };
 
 use anyhow::{Context as _, bail};
-use etherparse::{IpNumber, NetSlice, SlicedPacket};
+use etherparse::{IpNumber, NetSlice, SlicedPacket, TransportSlice};
 use karp_core::packet_auth::{Error, ospfv2, ospfv3};
 use pcap_parser::{LegacyPcapReader, PcapBlockOwned, PcapError, traits::PcapReaderIterator as _};
 
 use super::{
     process::{Process, in_tree, run},
+    record::Watched,
     tree::Tree,
 };
 
-/// OSPF's number among the protocols of IP, and the name of its packets in capture filters.
+/// OSPF's number among the protocols of IP.
 const OSPF: IpNumber = IpNumber(89);
-/// The attacker's (its number on the LAN is in its MAC address) are not the routers' and stay out.
-const FILTER: &str = "(ip proto 89 or ip6 proto 89) and not ether src 02:00:09:00:00:42";
+/// The others' UDP ports.
+const PORTS: [(u16, Watched); 3] = [(520, Watched::Rip), (6696, Watched::Babel), (3784, Watched::Bfd)];
+/// The attacker's packets (its number on the LAN is in its MAC address) are not the routers' and stay out.
+const FILTER: &str = "(ip proto 89 or ip6 proto 89 or udp dst port 520 or udp dst port 6696 or udp dst port 3784) \
+                      and not ether src 02:00:09:00:00:42";
 /// Where the tree sees the directory of captures.
 const MOUNT: &str = "/mnt";
 /// How long dumpcap may take to begin or to end.
@@ -40,7 +45,7 @@ pub struct Capture {
 }
 
 impl Capture {
-    /// Captures OSPF packets at an interface of a namespace into `directory/name.pcap`, from when this returns.
+    /// Captures the packets of routing protocols at an interface of a namespace into `directory/name.pcap`, from when this returns.
     ///
     /// # Errors
     /// dumpcap does not start: with what it says.
@@ -107,61 +112,66 @@ impl Capture {
 /// What a capture has.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct Captured {
-    /// The OSPF packets, in the order of the capture.
+    /// The packets, in the order of the capture.
     pub packets: Vec<Packet>,
     /// Fragments of larger packets, which are not looked into.
     pub fragments: u64,
 }
 
-/// An OSPF packet.
+/// A packet of a routing protocol.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub struct Packet {
     /// When, in milliseconds of Unix time.
     pub at_ms: u64,
+    /// Of which protocol.
+    pub protocol: Watched,
     /// Who sent it, as its IP header says.
     pub source: IpAddr,
-    /// All that the IP header is followed by.
+    /// All that follows the IP header, for OSPF, or the UDP header.
     pub octets: Vec<u8>,
 }
 
 impl Packet {
-    /// Its version of OSPF: 2 over IPv4, 3 over IPv6.
+    /// Its version of OSPF, if it is OSPF's.
     #[must_use]
-    pub const fn version(&self) -> u8 {
-        match self.source {
-            IpAddr::V4(_) => 2,
-            IpAddr::V6(_) => 3,
+    pub const fn version(&self) -> Option<u8> {
+        match self.protocol {
+            Watched::Ospf2 => Some(2),
+            Watched::Ospf3 => Some(3),
+            Watched::Rip | Watched::Babel | Watched::Bfd => None,
         }
     }
 
-    /// The id of the key that it says it is signed with.
+    /// The id of the key that it says it is signed with; `None` for Babel, whose packets do not say (RFC 8967).
     ///
     /// # Errors
     /// [`Error::NotAuthenticated`] for a packet without cryptographic authentication, or why it is no packet.
-    pub fn key_id(&self) -> Result<u16, Error> {
-        let error = match self.source {
-            IpAddr::V4(source) => verify2(&self.octets, source, |_| None),
-            IpAddr::V6(source) => verify3(&self.octets, source, |_| None),
-        };
-        match error {
-            // Nothing verifies without a key.
-            Ok(verified) => Ok(verified.key_id),
-            Err(Error::UnknownKey(id)) => u16::try_from(id).map_err(|_| Error::KeyIdTooWide),
-            Err(error) => Err(error),
+    pub fn key_id(&self) -> Result<Option<u16>, Error> {
+        match self.protocol {
+            Watched::Rip => rip_key(&self.octets).map(Some),
+            Watched::Bfd => bfd_key(&self.octets).map(Some),
+            Watched::Babel => babel_mac(&self.octets).map(|()| None),
+            Watched::Ospf2 | Watched::Ospf3 => match self.verify(|_| None) {
+                // Nothing verifies without a key.
+                Ok(verified) => Ok(Some(verified.key_id)),
+                Err(Error::UnknownKey(id)) => u16::try_from(id).map(Some).map_err(|_| Error::KeyIdTooWide),
+                Err(error) => Err(error),
+            },
         }
     }
 
-    /// Verifies it under the key that `lookup` has for its key id.
+    /// Verifies a packet of OSPF under the key that `lookup` has for its key id.
     ///
     /// # Errors
-    /// Why it does not verify.
+    /// Why it does not verify; [`Error::Unsupported`] for another protocol's.
     pub fn verify<'k>(
         &self,
         lookup: impl FnOnce(u16) -> Option<karp_core::packet_auth::Key<'k>>,
     ) -> Result<Verified, Error> {
-        match self.source {
-            IpAddr::V4(source) => verify2(&self.octets, source, lookup),
-            IpAddr::V6(source) => verify3(&self.octets, source, lookup),
+        match (self.protocol, self.source) {
+            (Watched::Ospf2, IpAddr::V4(source)) => verify2(&self.octets, source, lookup),
+            (Watched::Ospf3, IpAddr::V6(source)) => verify3(&self.octets, source, lookup),
+            _ => Err(Error::Unsupported),
         }
     }
 }
@@ -206,6 +216,49 @@ fn verify3<'k>(
     })
 }
 
+/// RIP: the first entry is of family 0xffff and holds the authentication, type 3 for a digest (RFC 4822 section 2.1).
+fn rip_key(packet: &[u8]) -> Result<u16, Error> {
+    let [_, _, _, _, family @ .., _, _, id] = packet.get(..11).ok_or(Error::Truncated)? else {
+        return Err(Error::Truncated);
+    };
+    match family {
+        [0xff, 0xff, 0, 3] => Ok(u16::from(*id)),
+        _ => Err(Error::NotAuthenticated),
+    }
+}
+
+/// BFD: the A bit, and a section after 24 octets with type, length and key id; types 2 to 5 are digests (RFC 5880
+/// section 4.1).
+fn bfd_key(packet: &[u8]) -> Result<u16, Error> {
+    let flags = packet.get(1).ok_or(Error::Truncated)?;
+    if flags & 0x04 == 0 {
+        return Err(Error::NotAuthenticated);
+    }
+    match packet.get(24..27) {
+        Some([2..=5, _, id]) => Ok(u16::from(*id)),
+        Some(_) => Err(Error::NotAuthenticated),
+        None => Err(Error::Truncated),
+    }
+}
+
+/// Babel: an element of type 16 in the packet's trailer, which follows the body (RFC 8967 section 6).
+fn babel_mac(packet: &[u8]) -> Result<(), Error> {
+    let Some([42, 2, high, low]) = packet.get(..4) else {
+        return Err(Error::Malformed);
+    };
+    let body = usize::from(u16::from_be_bytes([*high, *low]));
+    let mut trailer = packet.get(4 + body..).ok_or(Error::Truncated)?;
+    loop {
+        match trailer {
+            [] => return Err(Error::NotAuthenticated),
+            [0, rest @ ..] => trailer = rest,
+            [16, ..] => return Ok(()),
+            [_, len, rest @ ..] => trailer = rest.get(usize::from(*len)..).ok_or(Error::Truncated)?,
+            [_] => return Err(Error::Truncated),
+        }
+    }
+}
+
 /// Reads a file that dumpcap wrote. One that ends within a packet, as after a crash, ends before it.
 ///
 /// # Errors
@@ -239,7 +292,7 @@ pub fn read(path: &Path) -> anyhow::Result<Captured> {
 }
 
 impl Captured {
-    /// Takes a frame of Ethernet in, if it holds OSPF.
+    /// Takes a frame of Ethernet in, if it holds a packet of a routing protocol.
     fn take(&mut self, at_ms: u64, frame: &[u8]) {
         let Ok(sliced) = SlicedPacket::from_ethernet(frame) else {
             return;
@@ -249,17 +302,27 @@ impl Captured {
             Some(NetSlice::Ipv6(ip)) => (ip.header().source_addr().into(), ip.payload()),
             _ => return,
         };
-        if payload.ip_number != OSPF {
-            return;
-        }
         if payload.fragmented {
             self.fragments += 1;
             return;
         }
+        let (protocol, octets) = match &sliced.transport {
+            Some(TransportSlice::Udp(udp)) => {
+                let port = udp.destination_port();
+                let Some((_, protocol)) = PORTS.iter().find(|(of, _)| *of == port) else {
+                    return;
+                };
+                (*protocol, udp.payload())
+            }
+            None if payload.ip_number == OSPF && source.is_ipv4() => (Watched::Ospf2, payload.payload),
+            None if payload.ip_number == OSPF => (Watched::Ospf3, payload.payload),
+            _ => return,
+        };
         self.packets.push(Packet {
             at_ms,
+            protocol,
             source,
-            octets: payload.payload.to_vec(),
+            octets: octets.to_vec(),
         });
     }
 }
@@ -267,7 +330,7 @@ impl Captured {
 /// What a packet is by its header: who sent it, its type, and its key id if it has one.
 pub type Header = (IpAddr, u8, Option<u16>);
 
-/// How many packets of each header tshark finds in a capture: another reader's word. tshark 4.4 does not look for the
+/// How many packets of OSPF with each header tshark finds in a capture: another reader's word. tshark 4.4 does not look for the
 /// trailer of OSPFv3 in packets that cannot announce it, which are those of types 3 to 5; they have no key id then.
 /// `namespace` is any that exists.
 ///
@@ -330,13 +393,14 @@ fn dissected(line: &str) -> Option<Header> {
 }
 
 impl Captured {
-    /// The same as [`dissect`], as this program reads it.
+    /// The same as [`dissect`] has, as this program reads it.
     #[must_use]
     pub fn headers(&self) -> BTreeMap<Header, u64> {
         let mut counts = BTreeMap::new();
-        for packet in &self.packets {
+        for packet in self.packets.iter().filter(|packet| packet.version().is_some()) {
             let kind = packet.octets.get(1).copied().unwrap_or(0);
-            let id = packet.key_id().ok().filter(|_| packet.version() == 2 || kind < 3);
+            let id = packet.key_id().ok().flatten();
+            let id = id.filter(|_| packet.protocol == Watched::Ospf2 || kind < 3);
             *counts.entry((packet.source, kind, id)).or_default() += 1;
         }
         counts
@@ -403,6 +467,7 @@ mod tests {
             .collect();
         assert_eq!(seen, [(100_005, &[2, 1, 0, 44][..]), (103_000, &[2, 4])]);
         assert_eq!(captured.fragments, 1);
+        assert_eq!(captured.packets[0].protocol, Watched::Ospf2);
         assert_eq!(captured.packets[0].source, IpAddr::from([10, 9, 0, 1]));
         // Every place at which a capture may have been cut off.
         for end in 24..octets.len() {
@@ -421,6 +486,7 @@ mod tests {
         let len = Ospfv3Hello::DEFAULT.write(&mut octets).unwrap();
         let mut packet = Packet {
             at_ms: 0,
+            protocol: Watched::Ospf3,
             source: source.into(),
             octets: octets[..len].to_vec(),
         };
@@ -433,11 +499,40 @@ mod tests {
         let len = ospfv3::sign(&mut octets, len, &key, &params).unwrap();
         octets.truncate(len);
         packet.octets = octets;
-        assert_eq!(packet.key_id(), Ok(300));
+        assert_eq!(packet.key_id(), Ok(Some(300)));
         assert_eq!(
             packet.verify(|_| Some(key)).map(|verified| verified.sequence),
             Ok(1 << 40)
         );
+    }
+
+    #[test]
+    fn authentication_of_the_others_is_seen() {
+        let rip = [2, 2, 0, 0, 0xff, 0xff, 0, 3, 0, 44, 9, 20];
+        assert_eq!(rip_key(&rip), Ok(9));
+        assert_eq!(
+            rip_key(&[2, 2, 0, 0, 0, 2, 0, 0, 10, 0, 0, 0]),
+            Err(Error::NotAuthenticated)
+        );
+        assert_eq!(
+            rip_key(&[2, 2, 0, 0, 0xff, 0xff, 0, 2, b'p', b'w', 0, 0]),
+            Err(Error::NotAuthenticated)
+        );
+        assert_eq!(rip_key(&rip[..10]), Err(Error::Truncated));
+        let mut bfd = vec![0x20, 0xc4, 5, 52];
+        bfd.resize(24, 0);
+        bfd.extend([5, 28, 77, 0]);
+        assert_eq!(bfd_key(&bfd), Ok(77));
+        assert_eq!(bfd_key(&bfd[..26]), Err(Error::Truncated));
+        bfd[1] = 0xc0;
+        assert_eq!(bfd_key(&bfd), Err(Error::NotAuthenticated));
+        let babel = [42, 2, 0, 3, 4, 1, 0, 0, 1, 1, 0, 16, 2, 0xaa, 0xbb];
+        assert_eq!(babel_mac(&babel), Ok(()));
+        assert_eq!(babel_mac(&babel[..11]), Err(Error::NotAuthenticated));
+        assert_eq!(babel_mac(&babel[..9]), Err(Error::Truncated));
+        // Where only the body is read, an element of type 16 in it is none of the trailer's.
+        assert_eq!(babel_mac(&[42, 2, 0, 3, 16, 1, 0]), Err(Error::NotAuthenticated));
+        assert_eq!(babel_mac(&[2, 2, 0, 0]), Err(Error::Malformed));
     }
 
     #[test]

@@ -20,7 +20,7 @@ pub const HELLO_MS: u64 = 250;
 pub const HOLD_MULTIPLIER: u64 = 8;
 /// How long a replaced key is still accepted: longer than OSPF's retransmission interval here (see the configuration of
 /// FRR).
-pub const DTD_MS: u64 = 2500;
+pub const DTD_MS: u64 = 3000;
 /// Between two changes of key.
 pub const MIN_REKEY_MS: u64 = 500;
 

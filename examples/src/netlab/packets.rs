@@ -172,14 +172,11 @@ impl Check {
     pub fn of(captured: &Captured, keyring: &Keyring, origin: Origin) -> Self {
         let mut check = Self::default();
         for packet in &captured.packets {
-            let version = packet.version();
+            let Some(version) = packet.version() else { continue };
             let count = check.counts.entry((version, packet.source)).or_default();
-            let id = match packet.key_id() {
-                Ok(id) => id,
-                Err(_) => {
-                    count.other += 1;
-                    continue;
-                }
+            let Ok(Some(id)) = packet.key_id() else {
+                count.other += 1;
+                continue;
             };
             let verify = |packet: &super::capture::Packet, key: &str| {
                 packet.verify(|id| Some(Key::new(id, Algorithm::HmacSha256, key.as_bytes())))
@@ -271,10 +268,21 @@ mod tests {
         ospfv2, ospfv3,
     };
 
-    use super::{super::capture::Packet, *};
+    use super::{
+        super::{capture::Packet, record::Watched},
+        *,
+    };
 
     const V4: Ipv4Addr = Ipv4Addr::new(10, 9, 0, 1);
     const V6: Ipv6Addr = Ipv6Addr::new(0xfe80, 0, 0, 0, 0, 0, 0, 1);
+
+    const fn protocol(version: u8) -> Watched {
+        if version == 2 {
+            Watched::Ospf2
+        } else {
+            Watched::Ospf3
+        }
+    }
 
     fn signed(version: u8, id: u16, text: &str) -> Packet {
         let key = Key::new(id, Algorithm::HmacSha256, text.as_bytes());
@@ -298,6 +306,7 @@ mod tests {
         octets.truncate(len.unwrap());
         Packet {
             at_ms: 0,
+            protocol: protocol(version),
             source,
             octets,
         }
@@ -364,6 +373,7 @@ mod tests {
         octets.truncate(len);
         let plain = Packet {
             at_ms: 0,
+            protocol: Watched::Ospf2,
             source: V4.into(),
             octets,
         };

@@ -276,8 +276,8 @@ pub fn table(lab: &Lab, scenario: &str, verdict: &Verdict) -> String {
             .chain(audit.unexpected.values())
             .sum::<u64>();
         row(
-            "OSPF packets on the wire: authenticated; that should not be",
-            format!("{}; {bad}", audit.ospfv2 + audit.ospfv3),
+            "packets on the wire: authenticated; that should not be",
+            format!("{}; {bad}", audit.authenticated.values().sum::<u64>()),
         );
     }
     row(
