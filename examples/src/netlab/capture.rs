@@ -268,11 +268,18 @@ pub fn read(path: &Path) -> anyhow::Result<Captured> {
     let mut reader = LegacyPcapReader::new(BUFFER, file)
         .map_err(|error| anyhow::anyhow!("{} is no capture: {error}", path.display()))?;
     let mut captured = Captured::default();
+    // Fractions of a second are in microseconds or, as dumpcap prefers where the kernel can, in nanoseconds.
+    let mut in_a_ms = 1000;
     loop {
         let used = match reader.next() {
             Ok((used, block)) => {
+                if let PcapBlockOwned::LegacyHeader(header) = &block
+                    && header.is_nanosecond_precision()
+                {
+                    in_a_ms = 1_000_000;
+                }
                 if let PcapBlockOwned::Legacy(record) = block {
-                    let at_ms = u64::from(record.ts_sec) * 1000 + u64::from(record.ts_usec) / 1000;
+                    let at_ms = u64::from(record.ts_sec) * 1000 + u64::from(record.ts_usec) / in_a_ms;
                     captured.take(at_ms, record.data);
                 }
                 used

@@ -130,6 +130,7 @@ pub struct Lab {
     watcher: Watcher,
     events: Receiver<Event>,
     asked: Instant,
+    keys_changed: Instant,
     /// The LAN of the routers.
     pub lan: Lan,
     _control_lan: Lan,
@@ -205,6 +206,7 @@ impl Lab {
             watcher,
             events,
             asked: Instant::now(),
+            keys_changed: Instant::now(),
             lan,
             _control_lan: control_lan,
             _state: state,
@@ -414,8 +416,13 @@ impl Lab {
     /// Asks every karpd how it is.
     pub fn ask(&mut self) {
         for router in &mut self.routers {
+            let before = router.status.take();
             router.ask();
             router.measure();
+            let keys = |status: &Option<karpd::Status>| status.as_ref().map(|status| status.keys.clone());
+            if keys(&before) != keys(&router.status) {
+                self.keys_changed = Instant::now();
+            }
         }
         self.asked = Instant::now();
     }
@@ -485,11 +492,15 @@ impl Lab {
         Some((gcks.index, gcks.status.as_ref()?.sending_id()?))
     }
 
-    /// [`agreed`](Self::agreed), all adjacencies there, and no key on its way.
+    /// [`agreed`](Self::agreed), all adjacencies there, and no key on its way. A key of an office that was merged away
+    /// retires until its own end (PROTOCOL.md section 7); one of this office is gone soon after the DTD.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let quiet = |router: &Router| router.status.as_ref().is_none_or(karpd::Status::is_quiet);
+        let after_dtd = Duration::from_millis(karpd::DTD_MS + 1000);
+        let is_still = self.keys_changed.elapsed() > after_dtd;
+        let is_quiet = |status: &karpd::Status| status.is_quiet() || (is_still && status.has_no_pending());
         let mut group = self.routers.iter().filter(|router| !router.is_outsider);
+        let quiet = |router: &Router| router.status.as_ref().is_none_or(is_quiet);
         self.agreed().is_some() && self.is_meshed() && group.all(quiet)
     }
 
