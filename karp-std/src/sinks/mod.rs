@@ -13,6 +13,7 @@
 //! is not running has nothing to lose and counts as done ([`SinkError::is_not_running`], PROTOCOL.md section 7).
 
 pub mod bird;
+mod blocker;
 pub(crate) mod file;
 pub mod hook;
 mod keys;
