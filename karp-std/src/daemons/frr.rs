@@ -426,4 +426,6 @@ fn excerpt(text: &str) -> String {
 }
 
 #[cfg(test)]
+pub(crate) mod fake;
+#[cfg(test)]
 mod tests;

@@ -102,8 +102,14 @@ impl FrrSink {
     /// A sink for these chains. Nothing is connected to yet.
     ///
     /// # Errors
-    /// If a protocol is none that FRR can be keyed for, or a chain's name none that it can have.
+    /// If there is no chain, a protocol is none that FRR can be keyed for, or a chain's name none that it can have.
     pub fn new(settings: Settings) -> Result<Self, SinkError> {
+        if settings.chains.is_empty() {
+            return Err(SinkError::refused(
+                "no chain for any protocol",
+                "name one in chains",
+            ));
+        }
         let links = settings.chains.into_iter().map(|(protocol, chain)| {
             let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             if chain.is_empty() || chain.len() > 63 || !chain.chars().all(is_name) {
