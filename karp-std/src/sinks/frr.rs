@@ -10,17 +10,20 @@
 //! ```
 //!
 //! How FRR behaves, and what follows from it:
-//! - It sends with the lowest id whose send-lifetime is valid by its clock. So every key has a send-lifetime of fixed past
-//!   dates, without an end for the one key to send with and long over for all others. Only a clock that stands before the
-//!   year 2000 can disturb that.
-//! - It accepts the first key whose id is at least that of the packet. An id that is there counts for itself, so keys that are to be accepted are put in
-//!   ahead of being sent with.
-//! - A packet waiting to be sent refers to its key in memory that is freed with the key. So a key stops being sent with in a
-//!   change of its own and goes some time later.
-//! - Without a key it sends packets that nobody authenticates. So there is always a key to send with, if need be a random
-//!   one that nobody else has.
-//! - Neither exit status nor silence proves anything. So every change is read back, in ospfd also what the interfaces
-//!   send with.
+//! - It sends with the lowest id whose send-lifetime is valid by its clock. So every key has a send-lifetime of fixed dates
+//!   in the year 2000: without an end for the one key to send with, one second for all others. Only a clock that stands
+//!   before that year can disturb it.
+//! - It accepts the first key whose id is at least that of the packet, so that an id which is there counts for itself. So a
+//!   key is there before anybody sends with it.
+//! - A packet that waits to be sent refers to its key in memory that goes with the key. So a key stops being sent with in one
+//!   change and is removed in another, some time later.
+//! - Without a key it sends packets that nobody accepts. So there is always a key to send with, if need be a random one that
+//!   nobody else has, under id 0 or the lowest that is free.
+//! - Neither status nor silence proves anything. So every change is read back, in ospfd also what the interfaces send
+//!   with.
+//!
+//! A chain is part of the running configuration: `write memory` saves the keys of that moment, and at its next start the
+//! daemon uses them until karp has replaced them.
 
 mod chain;
 #[cfg(test)]
