@@ -32,7 +32,8 @@
 //! # What else it does
 //!
 //! `configure` makes BIRD read all of its configuration, including what an operator has changed in it meanwhile. If BIRD
-//! refuses that, the file becomes what it was before, and BIRD's message says where the mistake is.
+//! refuses that, the file becomes what it was before, and BIRD's message says where the mistake is. If BIRD takes it without
+//! having opened the file, that is a failure as well: the include is missing, and BIRD does not have the keys.
 
 use std::{
     collections::BTreeMap,
@@ -45,14 +46,13 @@ use karp_core::{
     algorithm::{RoutingAlgorithm, RoutingProtocol},
     keytable::RowState,
 };
-use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
-use super::{KeySet, Sink, SinkError, SinkKey, file};
-use crate::{
-    daemons::bird::{self, Client, Reply},
-    entropy::OsEntropy,
+use super::{
+    KeySet, Sink, SinkError, SinkKey, blocker,
+    file::{self, Watch},
 };
+use crate::daemons::bird::{self, Client, Reply};
 
 /// How long a reconfiguration may go on after it was accepted, which it does where protocols must first shut down.
 const IN_PROGRESS: Duration = Duration::from_secs(10);
@@ -141,7 +141,7 @@ impl BirdSink {
         }
         Ok(Self {
             settings,
-            blocker: random_text(),
+            blocker: blocker::secret(),
             loaded: None,
             timeout: bird::TIMEOUT,
         })
@@ -248,11 +248,24 @@ impl BirdSink {
         if !changed && self.loaded.as_ref() == Some(&run) {
             return Ok(run);
         }
+        let files = self.settings.files.values().map(PathBuf::as_path);
+        let watch = Watch::new(files);
         let reply = client
             .command("configure")
             .map_err(|error| Load::Unknown(error.into()))?;
         self.configured(&mut client, &reply)?;
-        Ok(run)
+        // A BIRD that does not include a file is content with everything, and does without the keys.
+        match watch.and_then(Watch::unopened) {
+            Ok(None) => Ok(run),
+            Ok(Some(path)) => Err(Load::Unknown(SinkError::refused(
+                format!("BIRD's configuration does not include {}", path.display()),
+                "include it where the passwords of the interface stand",
+            ))),
+            Err(error) => {
+                tracing::debug!(%error, "whether BIRD reads its files of keys cannot be seen");
+                Ok(run)
+            }
+        }
     }
 
     fn configured(&self, client: &mut Client, reply: &Reply) -> Result<(), Load> {
@@ -424,19 +437,6 @@ fn password(text: &mut String, key: &SinkKey) -> Result<(), SinkError> {
     }
     text.push_str(" };\n");
     Ok(())
-}
-
-/// 28 characters that nobody else has.
-fn random_text() -> Zeroizing<String> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut octets = Zeroizing::new([0; 28]);
-    OsEntropy.fill_bytes(&mut *octets);
-    let mut text = Zeroizing::new(String::with_capacity(octets.len()));
-    let characters = octets
-        .iter()
-        .filter_map(|octet| ALPHABET.get(usize::from(octet & 63)));
-    text.extend(characters.map(|octet| char::from(*octet)));
-    text
 }
 
 #[cfg(test)]

@@ -10,7 +10,11 @@ use std::{
     path::{Path, PathBuf},
 };
 
-use nix::unistd::{Gid, Uid, fchown};
+use nix::{
+    errno::Errno,
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
+    unistd::{Gid, Uid, fchown},
+};
 use zeroize::Zeroizing;
 
 /// What such a file may hold in octets; more is no file of ours.
@@ -61,6 +65,36 @@ pub(crate) fn read(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Option<
     let mut content = Zeroizing::new(Vec::with_capacity(usize::try_from(of.len()).unwrap_or(0) + 1));
     file.take(MAX_LEN).read_to_end(&mut content)?;
     Ok(Some(Found { content, fits }))
+}
+
+/// Sees whether files are opened.
+pub(crate) struct Watch<'a> {
+    inotify: Inotify,
+    files: Vec<(WatchDescriptor, &'a Path)>,
+}
+
+impl<'a> Watch<'a> {
+    /// Watches `files` as they are now: one that is put into the place of another later is not watched.
+    pub(crate) fn new(files: impl Iterator<Item = &'a Path>) -> io::Result<Self> {
+        let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
+        let files = files.map(|path| Ok((inotify.add_watch(path, AddWatchFlags::IN_OPEN)?, path)));
+        let files = files.collect::<io::Result<_>>()?;
+        Ok(Self { inotify, files })
+    }
+
+    /// The first file that nobody has opened since.
+    pub(crate) fn unopened(mut self) -> io::Result<Option<&'a Path>> {
+        loop {
+            match self.inotify.read_events() {
+                Ok(events) => self
+                    .files
+                    .retain(|(watched, _)| !events.iter().any(|event| event.wd == *watched)),
+                Err(Errno::EAGAIN) => break,
+                Err(errno) => return Err(errno.into()),
+            }
+        }
+        Ok(self.files.first().map(|(_, path)| *path))
+    }
 }
 
 fn beside(path: &Path) -> io::Result<PathBuf> {
@@ -119,6 +153,26 @@ mod tests {
         // Others can read it.
         fs::set_permissions(&path, fs::Permissions::from_mode(0o644)).expect("changed");
         assert!(!read(&path, None).expect("read").expect("there").fits);
+    }
+
+    #[test]
+    fn who_opens_a_file_is_seen() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (one, two) = (directory.path().join("one"), directory.path().join("two"));
+        for path in [&one, &two] {
+            replace(path, b"", None).expect("written");
+        }
+        let watch = || Watch::new([one.as_path(), two.as_path()].into_iter()).expect("a watch");
+        assert_eq!(watch().unopened().expect("events"), Some(one.as_path()));
+        let seeing = watch();
+        File::open(&one).expect("opened");
+        File::open(&one).expect("opened");
+        assert_eq!(seeing.unopened().expect("events"), Some(two.as_path()));
+        let seeing = watch();
+        File::open(&two).expect("opened");
+        File::open(&one).expect("opened");
+        assert_eq!(seeing.unopened().expect("events"), None);
+        assert!(Watch::new([Path::new("/nonexistent")].into_iter()).is_err());
     }
 
     #[test]

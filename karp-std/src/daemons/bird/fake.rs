@@ -4,7 +4,10 @@ use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::net::UnixListener,
     path::{Path, PathBuf},
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicBool, Ordering},
+    },
     thread,
 };
 
@@ -18,6 +21,8 @@ pub(crate) type Answer = Box<dyn FnMut(&str) -> (Vec<u8>, bool) + Send>;
 pub(crate) struct FakeBird {
     pub(crate) directory: tempfile::TempDir,
     commands: Arc<Mutex<Vec<String>>>,
+    /// At `configure` it opens all files in its directory.
+    pub(crate) includes: Arc<AtomicBool>,
 }
 
 impl FakeBird {
@@ -35,6 +40,7 @@ impl FakeBird {
         let fake = Self {
             directory: tempfile::tempdir().expect("a directory"),
             commands: Arc::default(),
+            includes: Arc::new(AtomicBool::new(true)),
         };
         fake.listen(greeting.into(), answer);
         fake
@@ -42,7 +48,9 @@ impl FakeBird {
 
     /// Starts anew: the socket is another one.
     pub(crate) fn restart(&self, answer: impl FnMut(&str) -> String + Send + 'static) {
-        self.stop();
+        if self.socket().exists() {
+            self.stop();
+        }
         let mut answer = answer;
         self.listen(
             GREETING.into(),
@@ -50,9 +58,12 @@ impl FakeBird {
         );
     }
 
-    /// Nobody listens any more. (The thread still does, on a socket without a name.)
+    /// Nobody listens there any more. (The thread still does, on a socket of another name: if its inode were free, the
+    /// next socket might get its number.)
     pub(crate) fn stop(&self) {
-        std::fs::remove_file(self.socket()).expect("it was there");
+        let aside = (0..).map(|at| self.path(&format!("stopped-{at}")));
+        let aside = aside.into_iter().find(|path| !path.exists()).expect("a name");
+        std::fs::rename(self.socket(), aside).expect("it was there");
     }
 
     pub(crate) fn socket(&self) -> PathBuf {
@@ -72,11 +83,13 @@ impl FakeBird {
         let listener = UnixListener::bind(self.socket()).expect("a socket");
         let commands = Arc::clone(&self.commands);
         let answer = Arc::new(Mutex::new(answer));
+        let (includes, directory) = (Arc::clone(&self.includes), self.directory.path().to_owned());
         thread::spawn(move || {
             for stream in listener.incoming() {
                 let mut stream = stream.expect("a connection");
                 let (greeting, commands, answer) =
                     (greeting.clone(), Arc::clone(&commands), Arc::clone(&answer));
+                let (includes, directory) = (Arc::clone(&includes), directory.clone());
                 // One thread for each: observers keep a connection open.
                 thread::spawn(move || {
                     if stream.write_all(&greeting).is_err() {
@@ -86,6 +99,11 @@ impl FakeBird {
                     for line in reader.lines() {
                         let Ok(line) = line else { return };
                         commands.lock().expect("no panic").push(line.clone());
+                        if line == "configure" && includes.load(Ordering::Relaxed) {
+                            for file in std::fs::read_dir(&directory).into_iter().flatten().flatten() {
+                                drop(std::fs::File::open(file.path()));
+                            }
+                        }
                         let (octets, hangs_up) = answer.lock().expect("no panic")(&line);
                         if stream.write_all(&octets).is_err() || hangs_up {
                             return;
