@@ -336,7 +336,8 @@ fn connecting(path: &Path, error: &io::Error) -> SinkError {
     }
 }
 
-fn name(socket: &Path) -> String {
+/// The name of the daemon that has this socket.
+pub(crate) fn name(socket: &Path) -> String {
     let stem = socket.file_stem().unwrap_or(socket.as_os_str());
     stem.to_string_lossy().into_owned()
 }

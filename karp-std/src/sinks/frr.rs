@@ -20,7 +20,8 @@
 //! - Without a key it sends packets that nobody accepts. So there is always a key to send with, if need be a random one that
 //!   nobody else has, under id 0 or the lowest that is free.
 //! - Neither status nor silence proves anything. So every change is read back, in ospfd also what the interfaces send
-//!   with.
+//!   with. If no interface uses the chain, the keys are put in and the sink fails all the same: this router does not
+//!   authenticate with them.
 //!
 //! A chain is part of the running configuration: `write memory` saves the keys of that moment, and at its next start the
 //! daemon uses them until karp has replaced them.
@@ -44,7 +45,7 @@ use zeroize::Zeroizing;
 
 use self::chain::{Chain, Change, Wanted};
 use super::{KeySet, Sink, SinkError, SinkKey, blocker};
-use crate::daemons::frr::Vty;
+use crate::daemons::frr::{Vty, name};
 
 /// How long a daemon gets to send what it made with a key before the key is taken away.
 const SETTLING: Duration = Duration::from_millis(100);
@@ -212,8 +213,27 @@ impl Link {
         if switches && !clears.is_empty() {
             thread::sleep(SETTLING);
         }
-        self.apply(&mut vty, chain, |chain| chain.to_clear(&wanted))?;
-        Ok(())
+        let chain = self.apply(&mut vty, chain, |chain| chain.to_clear(&wanted))?;
+        if chain.is_used {
+            return Ok(());
+        }
+        // Last, so that the keys are there when the operator follows the advice.
+        Err(SinkError::refused(
+            format!(
+                "no interface of {} uses key chain {}",
+                name(&self.socket),
+                self.chain
+            ),
+            format!("set `{} {}` on the link's interface", self.uses(), self.chain),
+        ))
+    }
+
+    /// The line with which an interface uses a chain, up to the chain's name.
+    fn uses(&self) -> &'static str {
+        match self.protocol {
+            RoutingProtocol::Ospfv3 => "ipv6 ospf6 authentication keychain",
+            _ => "ip ospf authentication key-chain",
+        }
     }
 
     /// The keys that the chain should have, one of them to send with.
@@ -233,7 +253,7 @@ impl Link {
 
     fn read(&self, vty: &mut Vty) -> Result<Chain, SinkError> {
         let shown = vty.show("show running-config")?;
-        Chain::parse(shown.text(), &self.chain).ok_or_else(|| {
+        Chain::parse(shown.text(), &self.chain, self.uses()).ok_or_else(|| {
             SinkError::unreachable(
                 format!(
                     "key chain {} as {} shows it makes no sense",

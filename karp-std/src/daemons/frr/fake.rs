@@ -101,7 +101,11 @@ impl State {
             }
             text += "exit\n!\n";
         }
-        text + "interface eth0\n ip ospf authentication key-chain karp\nexit\n!\n"
+        let uses = &self.uses;
+        text + &format!(
+            "interface eth0\n ip ospf authentication key-chain {uses}\n ip ospf hello-interval 1\n \
+             ipv6 ospf6 authentication keychain {uses}\nexit\n!\n"
+        )
     }
 
     fn interface(&self) -> String {

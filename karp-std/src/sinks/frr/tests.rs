@@ -327,18 +327,34 @@ fn what_the_interface_sends_with_counts() {
         let error = lab.reconcile(&[(7, Active)]).unwrap_err();
         assert!(error.problem().contains(problem), "{error}");
     }
-    // OSPF is off, or the chain is nobody's: there is nothing to be seen.
+    // OSPF is off: there is nothing to be seen.
     let mut lab = Lab::new();
     lab.ospfd.lies("show ip ospf interface json", Lie::Says("{}\n"));
-    lab.reconcile(&[(7, Active)]).unwrap();
-    lab.ospfd.is_honest();
-    lab.ospfd.state().uses = "theirs".to_owned();
     lab.reconcile(&[(7, Active)]).unwrap();
     // What another interface shows is not this one's.
     let text =
         "eth0.1 is up\n    Sending SA: Key 1, a\neth0 is up\n  x\nlo is up\n    Sending SA: Key 2, b\n";
     assert_eq!(sending(text, "eth0.1"), Some("Sending SA: Key 1, a"));
     assert_eq!((sending(text, "eth0"), sending(text, "eth")), (None, None));
+}
+
+#[test]
+fn a_chain_that_no_interface_uses_is_filled_and_told_of() {
+    let mut lab = Lab::new();
+    for uses in ["theirs", "karp2", "kar"] {
+        lab.ospfd.state().uses = uses.to_owned();
+        let error = lab.reconcile(&[(7, Active)]).unwrap_err();
+        assert_eq!(error.problem(), "no interface of ospfd uses key chain karp");
+        assert_eq!(
+            error.remedy(),
+            "set `ip ospf authentication key-chain karp` on the link's interface"
+        );
+        assert_eq!(lab.keys(), [(7, true)]);
+    }
+    // With the address that it is for.
+    lab.ospfd.state().uses = "karp 10.9.0.1".to_owned();
+    lab.ospfd.lies("show ip ospf interface json", Lie::Says("{}"));
+    lab.reconcile(&[(7, Active)]).unwrap();
 }
 
 #[test]
