@@ -52,7 +52,8 @@ impl FrrObserver {
 
     fn look(&self) -> Result<Snapshot, SinkError> {
         let mut vty = Vty::connect(&self.socket)?;
-        let epoch = vty.epoch()?;
+        // In the words of the sink.
+        let epoch = format!("{} {}", self.protocol.name(), vty.epoch()?);
         let mut show = |command: &str| {
             let answer = vty.show(command)?;
             serde_json::from_str(answer.text()).map_err(|error| {
