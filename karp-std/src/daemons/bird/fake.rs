@@ -61,8 +61,8 @@ impl FakeBird {
     /// Nobody listens there any more. (The thread still does, on a socket of another name: if its inode were free, the
     /// next socket might get its number.)
     pub(crate) fn stop(&self) {
-        let aside = (0..).map(|at| self.path(&format!("stopped-{at}")));
-        let aside = aside.into_iter().find(|path| !path.exists()).expect("a name");
+        let mut names = (0..).map(|at| self.path(&format!("stopped-{at}")));
+        let aside = names.find(|path| !path.exists()).expect("a name");
         std::fs::rename(self.socket(), aside).expect("it was there");
     }
 
