@@ -34,7 +34,8 @@ const PACE: Duration = Duration::from_millis(20);
 const ASK: Duration = Duration::from_millis(250);
 /// The id of the key that daemons start with: a manual one where there is one, else a blocker that nobody else has.
 pub const MANUAL_ID: u16 = 7;
-const BLOCKER_ID: u16 = 0;
+/// The id of that blocker.
+pub const BLOCKER_ID: u16 = 0;
 
 /// Why a scenario ended before its end.
 #[derive(Clone, PartialEq, Eq, Debug)]

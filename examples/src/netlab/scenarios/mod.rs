@@ -33,6 +33,13 @@ impl Scenario {
         (self.plan)()
     }
 
+    /// Every packet on the wire must be authenticated under a key with which its sender was told to send. Not so where
+    /// somebody who is no router sends, or keys are changed behind karpd's back.
+    #[must_use]
+    pub fn has_clean_wire(&self) -> bool {
+        !self.wants_loss && !matches!(self.name, "packets" | "hostile")
+    }
+
     /// Plays it.
     ///
     /// # Errors
