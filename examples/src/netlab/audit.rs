@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 use super::{
     capture::Captured,
+    lab::{BLOCKER_ID, Lab},
+    lines::router_of,
     record::{Event, Record, Watched},
 };
 
@@ -195,6 +197,21 @@ impl Audit {
         audit
     }
 
+    /// Holds the capture of a whole run against what its karpds told.
+    #[must_use]
+    pub fn of_lab(captured: &Captured, lab: &Lab) -> Self {
+        let manual = lab.manual().map(|key| key.id);
+        let always: Vec<u16> = manual.into_iter().chain([BLOCKER_ID]).collect();
+        let log = KeyLog::of(&lab.record, &always);
+        Self::of(captured, &log, |source| {
+            let host = router_of(&source.to_string())?;
+            lab.routers
+                .iter()
+                .find(|router| router.host == host)
+                .map(|router| router.index)
+        })
+    }
+
     fn used(&mut self, router: usize, protocol: Watched, id: u16, at_ms: u64) {
         let used = self.keys.entry((router, protocol, id)).or_insert(Use {
             first_ms: at_ms,
@@ -231,6 +248,35 @@ impl Audit {
             lines.push(line);
         }
         lines
+    }
+
+    /// How many packets were seen of each router, with which keys in the order of their first use: a line for each
+    /// protocol. And what should not be, with the first of each source.
+    #[must_use]
+    pub fn table(&self, protocols: &[Watched], began_ms: u64) -> String {
+        let mut text = String::new();
+        let mut row = |name: &str, value: String| {
+            let _ = writeln!(text, "  {name:<58} {value}");
+        };
+        let lines: BTreeSet<(usize, Watched)> =
+            self.keys.keys().map(|(router, of, _)| (*router, *of)).collect();
+        for line in lines {
+            let mut keys: Vec<(&Use, u16)> = self
+                .keys
+                .iter()
+                .filter(|((router, of, _), _)| (*router, *of) == line)
+                .map(|((.., id), used)| (used, *id))
+                .collect();
+            keys.sort_by_key(|(used, id)| (used.first_ms, *id));
+            let packets: u64 = keys.iter().map(|(used, _)| used.packets).sum();
+            let ids: Vec<String> = keys.iter().map(|(_, id)| id.to_string()).collect();
+            let name = format!("wire: {} of r{}, authenticated", line.1.name(), line.0 + 1);
+            row(&name, format!("{packets} packets under keys {}", ids.join(" ")));
+        }
+        for complaint in self.complaints(protocols, began_ms) {
+            row("wire: should not be", complaint);
+        }
+        text
     }
 
     /// For the summary.

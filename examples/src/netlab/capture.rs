@@ -268,19 +268,20 @@ pub fn read(path: &Path) -> anyhow::Result<Captured> {
     let mut reader = LegacyPcapReader::new(BUFFER, file)
         .map_err(|error| anyhow::anyhow!("{} is no capture: {error}", path.display()))?;
     let mut captured = Captured::default();
-    // Fractions of a second are in microseconds or, as dumpcap prefers where the kernel can, in nanoseconds.
-    let mut in_a_ms = 1000;
+    let mut per_ms = 1000;
     loop {
         let used = match reader.next() {
             Ok((used, block)) => {
-                if let PcapBlockOwned::LegacyHeader(header) = &block
-                    && header.is_nanosecond_precision()
-                {
-                    in_a_ms = 1_000_000;
-                }
-                if let PcapBlockOwned::Legacy(record) = block {
-                    let at_ms = u64::from(record.ts_sec) * 1000 + u64::from(record.ts_usec) / in_a_ms;
-                    captured.take(at_ms, record.data);
+                match block {
+                    // The field is called so for its older form; dumpcap writes nanoseconds, and says so in the header.
+                    PcapBlockOwned::LegacyHeader(header) if header.is_nanosecond_precision() => {
+                        per_ms = 1_000_000;
+                    }
+                    PcapBlockOwned::Legacy(record) => {
+                        let at_ms = u64::from(record.ts_sec) * 1000 + u64::from(record.ts_usec) / per_ms;
+                        captured.take(at_ms, record.data);
+                    }
+                    _ => {}
                 }
                 used
             }
@@ -433,9 +434,9 @@ mod tests {
         frame
     }
 
-    fn file(records: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
+    fn file(magic: u32, records: &[(u32, u32, Vec<u8>)]) -> Vec<u8> {
         let mut octets = Vec::new();
-        octets.extend(0xa1b2_c3d4_u32.to_le_bytes());
+        octets.extend(magic.to_le_bytes());
         octets.extend([2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0]);
         octets.extend(262_144_u32.to_le_bytes());
         octets.extend(1_u32.to_le_bytes());
@@ -465,7 +466,7 @@ mod tests {
             (102, 0, vec![1, 2, 3]),
             (103, 0, frame(89, 0, &[2, 4])),
         ];
-        let octets = file(&records);
+        let octets = file(0xa1b2_c3d4, &records);
         let captured = reading(&octets).unwrap();
         let seen: Vec<(u64, &[u8])> = captured
             .packets
@@ -476,6 +477,9 @@ mod tests {
         assert_eq!(captured.fragments, 1);
         assert_eq!(captured.packets[0].protocol, Watched::Ospf2);
         assert_eq!(captured.packets[0].source, IpAddr::from([10, 9, 0, 1]));
+        let nanoseconds = [(100, 5_999_999, frame(89, 0, &[2, 1]))];
+        let later = reading(&file(0xa1b2_3c4d, &nanoseconds)).unwrap();
+        assert_eq!(later.packets[0].at_ms, 100_005);
         // Every place at which a capture may have been cut off.
         for end in 24..octets.len() {
             let part = reading(&octets[..end]).unwrap();

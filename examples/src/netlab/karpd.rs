@@ -13,6 +13,8 @@ use serde_json::Value;
 
 use super::{net::INTERFACE, record::Watched};
 
+/// The name of the group.
+pub const GROUP: &str = "netlab";
 /// Between two announcements of a router.
 pub const HELLO_MS: u64 = 250;
 /// So many of them missed, and a router counts as gone: 2 s, so that a machine of two cores may hesitate, and 20 % loss
@@ -67,7 +69,7 @@ pub struct Settings<'a> {
 pub fn configuration(settings: &Settings<'_>) -> String {
     let mut text = format!(
         "[node]\nidentity = \"{name}\"\nrouter_id = \"10.9.255.{host}\"\naddress = \"10.9.0.{host}\"\ninterface = \
-         \"{INTERFACE}\"\n\n[group]\nname = \"netlab\"\n\n[timers]\nhello = \"{HELLO_MS}ms\"\nhold_multiplier = \
+         \"{INTERFACE}\"\n\n[group]\nname = \"{GROUP}\"\n\n[timers]\nhello = \"{HELLO_MS}ms\"\nhold_multiplier = \
          {HOLD_MULTIPLIER}\nretransmit = \"250ms\"\nmin_rekey = \"{MIN_REKEY_MS}ms\"\ndtd = \"{DTD_MS}ms\"\n\n[policy]\nprotocols \
          = [\n",
         name = settings.name,

@@ -15,8 +15,6 @@ use rand_core::Rng as _;
 use serde_json::{Value, json};
 
 use super::{
-    audit::Audit,
-    capture::Capture,
     control, karpd,
     measure::Measures,
     net::{self, Lan, lose},
@@ -36,7 +34,8 @@ const PACE: Duration = Duration::from_millis(20);
 const ASK: Duration = Duration::from_millis(250);
 /// The id of the key that daemons start with: a manual one where there is one, else a blocker that nobody else has.
 pub const MANUAL_ID: u16 = 7;
-pub(super) const BLOCKER_ID: u16 = 0;
+/// The id of that blocker.
+pub const BLOCKER_ID: u16 = 0;
 
 /// Why a scenario ended before its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -106,9 +105,6 @@ pub struct Lab {
     pub routers: Vec<Router>,
     /// Other programs that run until the end.
     pub helpers: Vec<Process>,
-    pub(super) capture: Option<Capture>,
-    /// What the capture showed, once it has ended.
-    pub audit: Option<Audit>,
     pub(super) control: Vec<Process>,
     /// What was seen.
     pub record: Record,
@@ -173,13 +169,6 @@ impl Lab {
             router.watch(&watcher);
             routers.push(router);
         }
-        let capture = Some(Capture::start(
-            &tree,
-            lan.bridge(),
-            "br0",
-            &options.results,
-            "wire",
-        )?);
         let common = Common {
             protocols: plan.protocols.clone(),
             manual: plan.manual.then(|| FirstKey {
@@ -191,8 +180,6 @@ impl Lab {
         let mut lab = Self {
             routers,
             helpers: Vec::new(),
-            capture,
-            audit: None,
             control,
             record: Record::default(),
             measures: Measures::default(),

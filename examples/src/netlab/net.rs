@@ -15,6 +15,8 @@ use super::process::{in_namespace, run, start_time};
 
 /// Where running laboratories keep what their daemons need: sockets (whose paths must be short), keys, logs.
 pub const STATE: &str = "/run/karp-netlab";
+/// The bridge in its namespace: every packet is seen there.
+pub const BRIDGE: &str = "br0";
 /// The interface of every router.
 pub const INTERFACE: &str = "eth0";
 

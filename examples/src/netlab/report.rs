@@ -269,17 +269,6 @@ pub fn table(lab: &Lab, scenario: &str, verdict: &Verdict) -> String {
         "packets refused between live keyed routers",
         lab.record.refusals().to_string(),
     );
-    if let Some(audit) = &lab.audit {
-        let bad = audit
-            .unauthenticated
-            .values()
-            .chain(audit.unexpected.values())
-            .sum::<u64>();
-        row(
-            "packets on the wire: authenticated; that should not be",
-            format!("{}; {bad}", audit.authenticated.values().sum::<u64>()),
-        );
-    }
     row(
         "stalls of the machine (longest lateness)",
         format!(

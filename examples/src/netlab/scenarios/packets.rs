@@ -8,24 +8,34 @@ use std::{
     time::Duration,
 };
 
-use karp_std::daemons::frr::Vty;
+use karp_std::{
+    clock,
+    daemons::frr::Vty,
+    kept::{self, KeptError},
+};
 use serde_json::{Value, json};
 use zeroize::Zeroizing;
 
-use super::super::{
-    bird,
-    capture::{self, Capture, Captured},
-    lab::{End, Lab},
-    net::{INTERFACE, link_local},
-    packets::{Check, Keyring, Origin},
-    record::Watched,
-    router::Kind,
-    signer::{Identity, Signer, SigningKey},
+use super::{
+    super::{
+        bird,
+        capture::{self, Capture, Captured},
+        karpd,
+        lab::{End, Lab, MANUAL_ID},
+        net::{BRIDGE, INTERFACE, link_local},
+        packets::{Check, Keyring, Origin},
+        record::Watched,
+        router::Kind,
+        signer::{Identity, Signer, SigningKey},
+    },
+    life::limit,
 };
 
 /// The numbers on the LAN of the hosts that send hellos: under the right key, and under one that differs a little.
 const HONEST: u8 = 101;
 const FORGER: u8 = 102;
+/// How many rollovers in the short form, and in the full one.
+const ROLLOVERS: (u32, u32) = (3, 10);
 /// How long the forger tries after the other was accepted.
 const TRIAL: Duration = Duration::from_secs(5);
 
@@ -46,9 +56,98 @@ pub(super) fn play(lab: &mut Lab) -> Result<(), End> {
     lab.record.electing(false);
     let mut keyring = Keyring::default();
     read_files(lab, &mut keyring)?;
-    let id = super::super::lab::MANUAL_ID;
-    accepted_both_ways(lab, &namespaces, &keyring, id, Origin::BirdFile)?;
-    verified(lab, capture, "fixed", &keyring, &[Origin::BirdFile])
+    accepted(lab, &namespaces, &keyring, MANUAL_ID, Origin::BirdFile)?;
+    verified(lab, capture, "fixed", &keyring, &[Origin::BirdFile])?;
+
+    lab.act("karpd comes to all routers");
+    for index in 0..lab.routers.len() {
+        lab.start_karpd(index)?;
+    }
+    let mut keyring = Keyring::default();
+    let patience = limit(lab, 60);
+    lab.until(patience, "all routers sending with an automatic key", |lab| {
+        lab.is_settled()
+    })?;
+    let capture = start_capture(lab, "karpd")?;
+    collect(lab, &mut keyring)?;
+    let count = if lab.options.short {
+        ROLLOVERS.0
+    } else {
+        ROLLOVERS.1
+    };
+    for number in 1..=count {
+        let before = lab.agreed();
+        let asker = lab.pick(&lab.standing());
+        lab.act(format!(
+            "rollover {number} of {count}, asked for by {}",
+            lab.routers[asker].name
+        ));
+        lab.request_rekey(asker)?;
+        let mut lost = None;
+        lab.until(
+            patience,
+            "all routers sending with a new key, and at rest",
+            |lab| {
+                lost = collect(lab, &mut keyring).err();
+                lost.is_some()
+                    || (lab.is_settled() && lab.agreed().map(|(_, id)| id) != before.map(|(_, id)| id))
+            },
+        )?;
+        if let Some(end) = lost {
+            return Err(end);
+        }
+        // A hello or two of each router under this key.
+        lab.pass(Duration::from_millis(1500))?;
+    }
+    restart_ospf(lab, &mut keyring)?;
+    let Some((_, id)) = lab.agreed() else {
+        return Err(End::now("the routers agree no more"));
+    };
+    accepted(lab, &namespaces, &keyring, id, Origin::Kept)?;
+    collect(lab, &mut keyring)?;
+    let differ = keyring.contradictions(Origin::Kept, Origin::BirdFile);
+    if !differ.is_empty() {
+        return Err(End::now(format!(
+            "BIRD was given other keys than karpd keeps, by version and id: {differ:?}"
+        )));
+    }
+    verified(lab, capture, "karpd", &keyring, &[Origin::Kept, Origin::BirdFile])
+}
+
+/// Restarts OSPF on a BIRD, so that packets of all types are seen and not only hellos. What it loses is no loss.
+fn restart_ospf(lab: &mut Lab, keyring: &mut Keyring) -> Result<(), End> {
+    let Some(index) = lab.routers.iter().position(|router| router.kind == Kind::Bird) else {
+        return Err(End::now("no router runs BIRD"));
+    };
+    lab.act(format!("{} restarts OSPF", lab.routers[index].name));
+    lab.record.exempt(index);
+    lab.record.electing(true);
+    for protocol in [Watched::Ospf2, Watched::Ospf3] {
+        let command = format!("restart {}", bird::instance(protocol));
+        bird::command(&lab.routers[index].own().join("bird.ctl"), &command)?;
+    }
+    lab.pass(Duration::from_secs(2))?;
+    let patience = limit(lab, 60);
+    let mut lost = None;
+    lab.until(patience, "all adjacencies again, and the group at rest", |lab| {
+        lost = collect(lab, keyring).err();
+        lost.is_some() || lab.is_settled()
+    })?;
+    lab.record.electing(false);
+    lab.record.count(index);
+    lost.map_or(Ok(()), Err)
+}
+
+/// Takes in what every karpd keeps and what every BIRD reads now.
+fn collect(lab: &Lab, keyring: &mut Keyring) -> Result<(), End> {
+    for router in lab.routers.iter().filter(|router| router.has_karpd()) {
+        let said = |error: KeptError| End::now(format!("the kept keys of {}: {error}", router.name));
+        let file = kept::File::new(&router.karp().join("state"), karpd::GROUP, &router.name).map_err(said)?;
+        for kept in file.load(clock::now()).map_err(said)? {
+            keyring.derive(&kept.key.key, kept.key.id);
+        }
+    }
+    read_files(lab, keyring)
 }
 
 fn start_capture(lab: &Lab, name: &str) -> Result<Capture, End> {
@@ -56,7 +155,7 @@ fn start_capture(lab: &Lab, name: &str) -> Result<Capture, End> {
     Ok(Capture::start(
         &lab.tree,
         lab.lan.bridge(),
-        "br0",
+        BRIDGE,
         &results,
         name,
     )?)
@@ -149,7 +248,7 @@ fn addresses(host: u8) -> [(u8, IpAddr); 2] {
 }
 
 /// Hellos signed under the key become a neighbour of every daemon; those under an almost equal key do not.
-fn accepted_both_ways(
+fn accepted(
     lab: &mut Lab,
     namespaces: &[String],
     keyring: &Keyring,
