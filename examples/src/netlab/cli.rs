@@ -14,6 +14,7 @@ use super::{
     audit::Audit,
     capture::Capture,
     lab::{Lab, Options},
+    measure::on_wire,
     net,
     report::{self, Verdict},
     scenarios::{self, Scenario},
@@ -171,6 +172,15 @@ fn play(
     };
     let audit = audit.unwrap_or_default();
     let more = scenario.wire(complaints);
+    let firsts: Vec<(usize, u16, u64)> = audit
+        .keys
+        .iter()
+        .map(|((router, _, id), used)| (*router, *id, used.first_ms))
+        .collect();
+    let asked = std::mem::take(&mut lab.measures.asked).into_iter();
+    lab.measures.rekey_wire_ms = asked
+        .filter_map(|(id, from)| on_wire(&firsts, lab.routers.len(), id, from))
+        .collect();
     let verdict = report::judge(&lab, &ended, scenario.wants_loss, &more);
     lab.keep_logs();
     lab.draw(&format!("netlab {}", scenario.name), verdict.name(), ended_ms)?;

@@ -1,6 +1,7 @@
 //! The laboratory of one scenario: its LAN, its routers, what is watched, and the one loop that waits.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -77,7 +78,7 @@ pub struct Options {
     pub loss: u8,
     /// Decides what is random in the story.
     pub seed: u64,
-    /// Namespaces and files stay when it ends.
+    /// Files stay when it ends.
     pub keep: bool,
     /// Where results go.
     pub results: PathBuf,
@@ -210,23 +211,26 @@ impl Lab {
     /// Gives each pair of routers a key, and writes all files.
     fn provision(&mut self) -> anyhow::Result<()> {
         let count = self.routers.len();
-        let mut keys = vec![vec![String::new(); count]; count];
+        // By whose file it stands in, and about whom.
+        let mut keys = BTreeMap::new();
         for one in 0..count {
             for other in one + 1..count {
                 let key = random_hex(&mut self.story);
-                keys[one][other].clone_from(&key);
                 let is_wrong = self.routers[one].is_outsider || self.routers[other].is_outsider;
-                keys[other][one] = if is_wrong {
+                let theirs = if is_wrong {
                     random_hex(&mut self.story)
                 } else {
-                    key
+                    key.clone()
                 };
+                keys.insert((one, other), key);
+                keys.insert((other, one), theirs);
             }
         }
         for index in 0..count {
-            let peers: Vec<(String, String)> = (0..count)
-                .filter(|other| *other != index)
-                .map(|other| (self.routers[other].name.clone(), keys[index][other].clone()))
+            let peers: Vec<(String, String)> = keys
+                .iter()
+                .filter(|((whose, _), _)| *whose == index)
+                .map(|((_, other), key)| (self.routers[*other].name.clone(), key.clone()))
                 .collect();
             self.routers[index].karpd_files(&self.common, &peers)?;
             self.boot_files(index)?;

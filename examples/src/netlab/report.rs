@@ -259,6 +259,10 @@ pub fn table(lab: &Lab, scenario: &str, verdict: &Verdict) -> String {
         "rekey request to all routers sending, longest",
         ms(measures.rekey_ms.iter().max().copied()),
     );
+    row(
+        "the same on the wire, where a hello is sent each second",
+        ms(median(&measures.rekey_wire_ms)),
+    );
     row("rollovers", measures.rollovers.to_string());
     row("adjacencies lost", lab.record.losses().len().to_string());
     row(
