@@ -93,7 +93,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
     match arguments.scenario.as_str() {
         "list" => {
             for scenario in scenarios::ALL {
-                println!("{:<20} {}", scenario.name, scenario.about);
+                report::tell(&format!("{:<20} {}", scenario.name, scenario.about));
             }
             Ok(0)
         }
@@ -114,7 +114,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
                 signal_hook::flag::register(signal, Arc::clone(&stop)).context("signals cannot be caught")?;
             }
             for pid in net::sweep()? {
-                println!("removed what laboratory {pid} had left");
+                report::tell(&format!("removed what laboratory {pid} had left"));
             }
             let tries = if arguments.short { 2 } else { 1 };
             for attempt in 1..=tries {
@@ -122,7 +122,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
                 if attempt == tries || !matches!(verdict, Verdict::Stalled(_)) {
                     return Ok(verdict.code());
                 }
-                println!("netlab: the machine stalled: {name} is played once more");
+                report::tell(&format!(
+                    "netlab: the machine stalled: {name} is played once more"
+                ));
             }
             Ok(Verdict::Stalled(Vec::new()).code())
         }
@@ -151,14 +153,14 @@ fn play(
         results: results.clone(),
         stop: Arc::clone(stop),
     };
-    println!(
+    report::tell(&format!(
         "netlab {}{}: seed {seed}, loss {} %, {}, {}",
         scenario.name,
         if arguments.short { " --short" } else { "" },
         arguments.loss,
         tree.bird_version,
         tree.frr_version
-    );
+    ));
     let mut lab = Lab::open(options, scenario.plan(), tree.clone())?;
     let wire = Capture::start(tree, lab.lan.bridge(), net::BRIDGE, &results, "wire")?;
     let ended = scenario.play(&mut lab);
@@ -188,9 +190,9 @@ fn play(
     let file = results.join("summary.json");
     std::fs::write(&file, format!("{summary}\n"))
         .with_context(|| format!("{} cannot be written", file.display()))?;
-    print!("{}", audit.table(&lab.plan.protocols, lab.began_ms));
-    print!("{}", report::table(&lab, scenario.name, &verdict));
-    println!("{summary}");
+    report::tell(audit.table(&lab.plan.protocols, lab.began_ms).trim_end());
+    report::tell(&report::table(&lab, scenario.name, &verdict));
+    report::tell(&summary.to_string());
     Ok(verdict)
 }
 

@@ -428,7 +428,7 @@ impl Lab {
 
     fn take(&mut self, event: Event) {
         if let Some(line) = report::line(&event, &self.record, self.began_ms) {
-            println!("{line}");
+            report::tell(&line);
         }
         if matches!(&event, Event::Karpd { event, .. } if event.get("event").and_then(Value::as_str) == Some("rekey_completed"))
         {
@@ -437,7 +437,7 @@ impl Lab {
         if self.record.take(event)
             && let Some(loss) = self.record.losses().last()
         {
-            println!("{}", report::loss(loss, self.began_ms));
+            report::tell(&report::loss(loss, self.began_ms));
         }
     }
 

@@ -1,6 +1,6 @@
 //! What people and programs are told: a line for each event, a table, and a summary as JSON.
 
-use std::fmt::Write as _;
+use std::{fmt::Write as _, io::Write as _};
 
 use serde_json::{Value, json};
 
@@ -47,6 +47,11 @@ impl Verdict {
             Self::Interrupted => "interrupted",
         }
     }
+}
+
+/// Says something on standard output. A reader who went away does not end the run.
+pub fn tell(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{text}");
 }
 
 fn name(router: usize) -> String {

@@ -9,7 +9,7 @@ use std::{
 
 use anyhow::{Context as _, bail};
 
-use super::tree::Tree;
+use super::{report::tell, tree::Tree};
 
 /// What this machine needs, and the program by which it is seen.
 const HOST: &[(&str, &str)] = &[
@@ -28,12 +28,12 @@ const PACKAGES: &[&str] = &["iproute2", "nftables", "frr", "bird2", "tshark"];
 pub fn run(directory: &Path, force: bool) -> anyhow::Result<()> {
     host()?;
     if !force && let Ok(tree) = Tree::open(directory) {
-        println!(
+        tell(&format!(
             "the tree in {} will do: {}, {}",
             directory.display(),
             tree.bird_version,
             tree.frr_version
-        );
+        ));
         return Ok(());
     }
     // Built beside its place and then renamed: a tree that is there is whole.
@@ -47,10 +47,10 @@ pub fn run(directory: &Path, force: bool) -> anyhow::Result<()> {
     if let Some(parent) = fresh.parent() {
         fs::create_dir_all(parent).with_context(|| format!("{} cannot be made", parent.display()))?;
     }
-    println!(
+    tell(&format!(
         "making a Debian 13 tree in {}: about two minutes",
         directory.display()
-    );
+    ));
     step(
         "debootstrap",
         Command::new("debootstrap")
@@ -78,12 +78,12 @@ pub fn run(directory: &Path, force: bool) -> anyhow::Result<()> {
     }
     fs::rename(&fresh, directory)
         .with_context(|| format!("the tree cannot be moved to {}", directory.display()))?;
-    println!(
+    tell(&format!(
         "made {}: {}, {}",
         directory.display(),
         tree.bird_version,
         tree.frr_version
-    );
+    ));
     Ok(())
 }
 
@@ -97,7 +97,7 @@ fn host() -> anyhow::Result<()> {
     if missing.is_empty() {
         return Ok(());
     }
-    println!("installing {}", missing.join(", "));
+    tell(&format!("installing {}", missing.join(", ")));
     step("apt-get update", Command::new("apt-get").args(["update", "-qq"]))?;
     step(
         "apt-get install",

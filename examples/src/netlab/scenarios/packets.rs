@@ -25,6 +25,7 @@ use super::{
         net::{BRIDGE, INTERFACE, link_local},
         packets::{Check, Keyring, Origin},
         record::Watched,
+        report::tell,
         router::Kind,
         signer::{Identity, Signer, SigningKey},
     },
@@ -195,7 +196,7 @@ fn verified(
                 let Some(count) = check.counts.get(&(version, source)) else {
                     continue;
                 };
-                println!(
+                tell(&format!(
                     "  {name} {} ({:?}) OSPFv{version} under {}: {} verified (types 1 to 5: {:?}), {} not, {} under a wrong \
                      key, {} after damage",
                     router.name,
@@ -206,7 +207,7 @@ fn verified(
                     count.unknown + count.refused + count.other,
                     count.under_a_wrong_key,
                     count.after_damage
-                );
+                ));
             }
         }
         lab.act(format!(
@@ -297,7 +298,7 @@ fn accepted(
         if shown.contains_key(&router_id(FORGER)) {
             return Err(End::now(format!("{daemon} takes a forged hello: {shown:?}")));
         }
-        println!("  {daemon} shows {}", states(&shown));
+        tell(&format!("  {daemon} shows {}", states(&shown)));
     }
     let sent: Vec<u64> = signers.iter().map(Signer::sent).collect();
     lab.act(format!(
