@@ -61,7 +61,8 @@ impl Control {
         {
             fs::DirBuilder::new()
                 .recursive(true)
-                .mode(0o700)
+                // A routing daemon may have to pass through to a file of its own.
+                .mode(0o711)
                 .create(directory)
                 .map_err(|error| {
                     format!(

@@ -25,7 +25,7 @@ use super::{
     config::{self, Plan},
     control::Control,
     events::Hub,
-    group::{self, Ended, Handle, LEAVE_WITHIN, Refusal, Request},
+    group::{self, Answer, Ended, Handle, LEAVE_WITHIN, Refusal, Request},
     logs::{self, Logs},
     metrics, privileges,
     service::Service,
@@ -79,11 +79,7 @@ impl Shared {
     ///
     /// # Errors
     /// If there is no such group.
-    pub fn ask(
-        &self,
-        group: Option<&str>,
-        request: &Request,
-    ) -> Result<Vec<(String, Result<Value, Refusal>)>, Refusal> {
+    pub fn ask(&self, group: Option<&str>, request: &Request) -> Result<Vec<(String, Answer)>, Refusal> {
         if let Some(group) = group {
             self.named(group)?;
         }
@@ -260,21 +256,10 @@ impl Daemon {
     /// A group's thread is gone. Without being told to, that ends the process: a group that nobody runs must not look as if
     /// it were kept.
     fn ended(&self, ended: &Ended) -> Option<ExitCode> {
-        let mut groups = self.shared.groups.write().unwrap_or_else(PoisonError::into_inner);
-        // One that was taken out at a reload is not in the list any more.
-        let known = groups.get(&ended.group).is_some_and(Handle::is_over);
-        match &ended.error {
-            None if !known => None,
-            None => {
-                groups.remove(&ended.group);
-                None
-            }
-            Some(error) => {
-                tracing::error!(group = ended.group, %error, "a group has failed; karpd ends");
-                self.service.stopping("a group has failed");
-                Some(ExitCode::FAILURE)
-            }
-        }
+        let error = ended.error.as_ref()?;
+        tracing::error!(group = ended.group, %error, "a group has failed; karpd ends");
+        self.service.stopping("a group has failed");
+        Some(ExitCode::FAILURE)
     }
 
     /// What is to be done now and then.

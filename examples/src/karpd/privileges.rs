@@ -3,13 +3,12 @@
 //! Order: directories that only root can make are made and given to the user; the user is changed while capabilities are
 //! kept (securebits(7)); the capabilities are cut to what is needed, and none is handed on to programs.
 
-use std::{fs, os::unix::fs::DirBuilderExt as _, path::Path};
+use std::{ffi::CString, fs, os::unix::fs::DirBuilderExt as _, path::Path};
 
 use anyhow::Context as _;
 use caps::{CapSet, Capability, CapsHashSet};
 use karp_core::config::DEFAULT_PORT;
 use nix::unistd::{User, geteuid, initgroups, setgid, setuid};
-use std::ffi::CString;
 
 use super::config::Plan;
 
@@ -94,14 +93,14 @@ pub fn drop(plan: &Plan) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// Makes a directory that is missing, for the user alone. One that is there is somebody's decision.
+/// Makes a directory that is missing, for the user; a routing daemon may have to pass through to a file of its own. One that is there is somebody's decision.
 fn make_for(directory: &Path, user: &User) -> anyhow::Result<()> {
     if directory.exists() {
         return Ok(());
     }
     fs::DirBuilder::new()
         .recursive(true)
-        .mode(0o700)
+        .mode(0o711)
         .create(directory)
         .and_then(|()| std::os::unix::fs::chown(directory, Some(user.uid.as_raw()), Some(user.gid.as_raw())))
         .with_context(|| format!("making {} for {}", directory.display(), user.name))

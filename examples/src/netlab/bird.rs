@@ -94,7 +94,7 @@ fn protocol_block(text: &mut String, protocol: Watched, settings: &Settings<'_>)
                 text,
                 "protocol ospf {version} {name} {{ debug {{ states, events, interfaces }}; \
                  {family} {{ import none; export none; }}; area 0 {{ interface \"{INTERFACE}\" {{ type broadcast; hello 1; \
-                 dead count 10; wait 4; priority {priority}; authentication cryptographic;{keys}}}; }}; }}"
+                 dead count 10; wait 4; retransmit 2; priority {priority}; authentication cryptographic;{keys}}}; }}; }}"
             )
         }
         Watched::Rip => writeln!(

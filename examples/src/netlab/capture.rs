@@ -27,8 +27,9 @@ use super::{
 const OSPF: IpNumber = IpNumber(89);
 /// The others' UDP ports.
 const PORTS: [(u16, Watched); 3] = [(520, Watched::Rip), (6696, Watched::Babel), (3784, Watched::Bfd)];
-const FILTER: &str =
-    "ip proto 89 or ip6 proto 89 or udp dst port 520 or udp dst port 6696 or udp dst port 3784";
+/// The attacker's packets (its number on the LAN is in its MAC address) are not the routers' and stay out.
+const FILTER: &str = "(ip proto 89 or ip6 proto 89 or udp dst port 520 or udp dst port 6696 or udp dst port 3784) \
+                      and not ether src 02:00:09:00:00:42";
 /// Where the tree sees the directory of captures.
 const MOUNT: &str = "/mnt";
 /// How long dumpcap may take to begin or to end.

@@ -9,10 +9,10 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
+use serde_json::json;
 
 use super::{
     audit::Audit,
-    capture::Capture,
     lab::{Lab, Options},
     net,
     report::{self, Verdict},
@@ -159,29 +159,19 @@ fn play(
         tree.frr_version
     );
     let mut lab = Lab::open(options, scenario.plan(), tree.clone())?;
-    let wire = Capture::start(tree, lab.lan.bridge(), net::BRIDGE, &results, "wire")?;
     let ended = scenario.play(&mut lab);
     let ended_ms = super::watch::unix_ms();
-    let wire = wire.stop();
-    let mut more = lab.close();
-    let audit = match wire {
-        Ok(captured) => Audit::of_lab(&captured, &lab),
-        Err(error) => {
-            more.push(format!("{error:#}"));
-            Audit::default()
-        }
-    };
-    if scenario.has_clean_wire() {
-        more.extend(audit.complaints(&lab.plan.protocols, lab.began_ms));
-    }
+    let complaints = lab.close();
+    let more = scenario.wire(complaints, lab.audit.is_some());
     let verdict = report::judge(&lab, &ended, scenario.wants_loss, &more);
     lab.keep_logs();
     lab.draw(&format!("netlab {}", scenario.name), verdict.name(), ended_ms)?;
-    let summary = report::summary(&lab, scenario.name, &verdict, audit.to_json());
+    let wire = lab.audit.as_ref().map_or(json!({}), Audit::to_json);
+    let summary = report::summary(&lab, scenario.name, &verdict, wire);
     let file = results.join("summary.json");
     std::fs::write(&file, format!("{summary}\n"))
         .with_context(|| format!("{} cannot be written", file.display()))?;
-    print!("{}", audit.table(&lab.plan.protocols, lab.began_ms));
+    print!("{}", lab.audit.as_ref().map_or_else(String::new, Audit::table));
     print!("{}", report::table(&lab, scenario.name, &verdict));
     println!("{summary}");
     Ok(verdict)

@@ -50,6 +50,9 @@ pub fn configuration(protocol: Watched, host: u8, priority: u8, key_id: u16, key
         "network broadcast".to_owned(),
         "hello-interval 1".to_owned(),
         "dead-interval 10".to_owned(),
+        // Seen with 10.3: a Database Description that is sent again goes out under the key of its first sending. If that
+        // key is gone by then, the adjacency stays in ExStart for good: the interval must be shorter than the DTD.
+        "retransmit-interval 1".to_owned(),
         format!("priority {priority}"),
         format!("authentication {keychain} {CHAIN}"),
     ] {

@@ -20,8 +20,9 @@ pub const HELLO_MS: u64 = 250;
 /// So many of them missed, and a router counts as gone: 2 s, so that a machine of two cores may hesitate, and 20 % loss
 /// take a router out once in 400,000 intervals.
 pub const HOLD_MULTIPLIER: u64 = 8;
-/// How long a replaced key is still accepted.
-pub const DTD_MS: u64 = 2000;
+/// How long a replaced key is still accepted: longer than OSPF's retransmission interval here (see the configuration of
+/// FRR).
+pub const DTD_MS: u64 = 3000;
 /// Between two changes of key.
 pub const MIN_REKEY_MS: u64 = 500;
 

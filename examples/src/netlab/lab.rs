@@ -1,7 +1,7 @@
 //! The laboratory of one scenario: its LAN, its routers, what is watched, and the one loop that waits.
 
 use std::{
-    path::{Path, PathBuf},
+    path::PathBuf,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -15,7 +15,9 @@ use rand_core::Rng as _;
 use serde_json::{Value, json};
 
 use super::{
-    chart, karpd,
+    audit::Audit,
+    capture::Capture,
+    control, karpd,
     measure::Measures,
     net::{self, Lan, lose},
     process::Process,
@@ -24,7 +26,7 @@ use super::{
     router::{Common, FirstKey, Kind, Router},
     stall::Lateness,
     tree::Tree,
-    watch::{Source, Watcher, unix_ms},
+    watch::{Watcher, unix_ms},
 };
 use crate::entropy::DemoEntropy;
 
@@ -34,8 +36,7 @@ const PACE: Duration = Duration::from_millis(20);
 const ASK: Duration = Duration::from_millis(250);
 /// The id of the key that daemons start with: a manual one where there is one, else a blocker that nobody else has.
 pub const MANUAL_ID: u16 = 7;
-/// The id of that blocker.
-pub const BLOCKER_ID: u16 = 0;
+pub(super) const BLOCKER_ID: u16 = 0;
 
 /// Why a scenario ended before its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -105,7 +106,12 @@ pub struct Lab {
     pub routers: Vec<Router>,
     /// Other programs that run until the end.
     pub helpers: Vec<Process>,
-    control: Vec<Process>,
+    pub(super) capture: Option<Capture>,
+    /// Hosts on the LAN that are no routers and send what the scenario has them send: the audit leaves them out.
+    pub guests: Vec<u8>,
+    /// What the capture showed, once it has ended.
+    pub audit: Option<Audit>,
+    pub(super) control: Vec<Process>,
     /// What was seen.
     pub record: Record,
     /// What was measured.
@@ -168,6 +174,13 @@ impl Lab {
             router.watch(&watcher);
             routers.push(router);
         }
+        let capture = Some(Capture::start(
+            &tree,
+            lan.bridge(),
+            net::BRIDGE,
+            &options.results,
+            "wire",
+        )?);
         let common = Common {
             protocols: plan.protocols.clone(),
             manual: plan.manual.then(|| FirstKey {
@@ -175,10 +188,13 @@ impl Lab {
                 text: random_text(&mut story),
             }),
         };
-        let (control_lan, control) = control_lan(&directory, &tree, &watcher, &mut story)?;
+        let (control_lan, control) = control::start(&directory, &tree, &watcher, &mut story)?;
         let mut lab = Self {
             routers,
             helpers: Vec::new(),
+            capture,
+            guests: Vec::new(),
+            audit: None,
             control,
             record: Record::default(),
             measures: Measures::default(),
@@ -327,7 +343,7 @@ impl Lab {
     }
 
     /// Takes in what the daemons wrote until now.
-    fn settle_events(&mut self) {
+    pub(super) fn settle_events(&mut self) {
         std::thread::sleep(3 * PACE);
         self.drain(Duration::ZERO);
     }
@@ -355,7 +371,7 @@ impl Lab {
             if done(self) {
                 return Ok(());
             }
-            if let Some(why) = self.routers.iter_mut().find_map(Router::casualty) {
+            if let Some(why) = self.casualty() {
                 return Err(End::now(why));
             }
             if Instant::now() >= end {
@@ -367,6 +383,24 @@ impl Lab {
                 return Err(End::Failed { why, since_ms });
             }
         }
+    }
+
+    /// A program that should run and does not, with its last words.
+    fn casualty(&mut self) -> Option<String> {
+        let of_router = self.routers.iter_mut().find_map(Router::casualty);
+        let others = self.control.iter_mut().chain(&mut self.helpers);
+        of_router.or_else(|| {
+            others
+                .filter_map(|process| Some((process.ended()?, process)))
+                .map(|(status, process)| {
+                    format!(
+                        "{} has ended ({status}):\n    {}",
+                        process.name(),
+                        process.last_words()
+                    )
+                })
+                .next()
+        })
     }
 
     /// Lets time pass.
@@ -537,99 +571,10 @@ impl Lab {
     pub const fn manual(&self) -> Option<&FirstKey> {
         self.common.manual.as_ref()
     }
-
-    /// Ends every program; what they lose then is no loss. Returns what else is wrong with the run.
-    pub fn close(&mut self) -> Vec<String> {
-        self.settle_events();
-        for router in &mut self.routers {
-            router.measure();
-        }
-        for index in 0..self.routers.len() {
-            self.record.exempt(index);
-        }
-        for router in &mut self.routers {
-            router.crash();
-        }
-        self.helpers.clear();
-        self.control.clear();
-        Vec::new()
-    }
-
-    /// Draws what happened, up to `ended_ms`, with a word on how it ended.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn draw(&self, title: &str, word: &str, ended_ms: u64) -> anyhow::Result<()> {
-        let subtitle = format!(
-            "{word}; seed {}, loss {} %, {}, {}",
-            self.options.seed, self.options.loss, self.tree.bird_version, self.tree.frr_version
-        );
-        let stalls = self.lateness.stalls();
-        let chart = chart::chart(
-            title,
-            &subtitle,
-            &chart::Source {
-                events: self.record.events(),
-                losses: self.record.losses(),
-                stalls: &stalls,
-                routers: self.routers.len(),
-                protocols: &self.plan.protocols,
-                manual: self.manual().map(|key| key.id),
-                began_ms: self.began_ms,
-                ended_ms,
-            },
-        );
-        let file = self.options.results.join("timeline.svg");
-        chart
-            .write(&file)
-            .with_context(|| format!("{} cannot be written", file.display()))
-    }
-
-    /// Copies the logs to the results.
-    pub fn keep_logs(&self) {
-        for router in &self.routers {
-            for log in router.logs() {
-                if let Some(name) = log.file_name().and_then(|name| name.to_str()) {
-                    let _ = std::fs::copy(&log, self.options.results.join(format!("{}-{name}", router.name)));
-                }
-            }
-        }
-    }
-}
-
-/// Two idle BIRD routers with a fixed key.
-fn control_lan(
-    state: &Path,
-    tree: &Tree,
-    watcher: &Watcher,
-    story: &mut DemoEntropy,
-) -> anyhow::Result<(Lan, Vec<Process>)> {
-    let mut lan = Lan::new("c")?;
-    let common = Common {
-        protocols: vec![Watched::Ospf2],
-        manual: Some(FirstKey {
-            id: MANUAL_ID,
-            text: random_text(story),
-        }),
-    };
-    let key = common.manual.clone().context("the control LAN has no key")?;
-    let mut processes = Vec::new();
-    for index in 0..2_usize {
-        let host = u8::try_from(index + 1)?;
-        let namespace = lan.add(&format!("r{host}"), host)?;
-        let mut router = Router::new(index, Kind::Bird, namespace, &state.join("control"), tree)?;
-        router.boot_files(&common, &[], &key, tree)?;
-        router.start_daemons(&common, tree)?;
-        if index == 0 {
-            watcher.follow(router.own().join("bird.log"), Source::Control);
-        }
-        processes.append(&mut router.release());
-    }
-    Ok((lan, processes))
 }
 
 /// A key of 24 letters and digits: OSPFv3 of either daemon takes no more than 30.
-fn random_text(story: &mut DemoEntropy) -> String {
+pub(super) fn random_text(story: &mut DemoEntropy) -> String {
     random_hex(story).chars().take(24).collect()
 }
 

@@ -17,6 +17,8 @@ pub mod bird;
 pub mod capture;
 pub mod chart;
 pub mod cli;
+mod close;
+mod control;
 pub mod frr;
 pub mod karpd;
 pub mod lab;

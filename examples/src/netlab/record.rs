@@ -274,6 +274,11 @@ impl Record {
         self.electing = electing;
     }
 
+    /// All routers are up and keyed: from now on refused packets are counted.
+    pub fn begin(&mut self) {
+        self.refusals = 0;
+    }
+
     /// A router's daemon is gone: it says nothing any more, and what it said is void.
     pub fn silence(&mut self, router: usize) {
         self.standing.retain(|adjacency, _| adjacency.router != router);
@@ -345,8 +350,8 @@ impl Record {
         &self.forgiven
     }
 
-    /// How many packets live, keyed routers refused from one another for their authentication. More sensitive than a
-    /// lost adjacency, which takes many of them.
+    /// How many packets live, keyed routers refused from one another for their authentication since
+    /// [`begin`](Self::begin). More sensitive than a lost adjacency, which takes many of them.
     #[must_use]
     pub const fn refusals(&self) -> u64 {
         self.refusals

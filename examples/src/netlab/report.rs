@@ -104,8 +104,20 @@ pub fn line(event: &Event, before: &Record, began_ms: u64) -> Option<String> {
                 .and_then(Value::as_u64)
                 .unwrap_or_else(unix_ms);
             let kind = event.get("event")?.as_str()?;
-            if matches!(kind, "watching" | "state_applied") {
+            // Raised and over with each change of keys.
+            let is_usual = event.get("alarm").and_then(Value::as_str) == Some("install_pending");
+            if is_usual || matches!(kind, "watching" | "state_applied") {
                 return None;
+            }
+            if kind == "sink_applied" {
+                let number = |field: &str| event.get(field).and_then(Value::as_u64).unwrap_or(0);
+                return Some(format!(
+                    "{} {} daemon has the keys of generation {}, after {} ms",
+                    at(at_ms, began_ms),
+                    name(*router),
+                    number("generation"),
+                    number("elapsed_ms")
+                ));
             }
             let fields: Vec<String> = event
                 .as_object()?
@@ -257,6 +269,17 @@ pub fn table(lab: &Lab, scenario: &str, verdict: &Verdict) -> String {
         "packets refused between live keyed routers",
         lab.record.refusals().to_string(),
     );
+    if let Some(audit) = &lab.audit {
+        let bad = audit
+            .unauthenticated
+            .values()
+            .chain(audit.unexpected.values())
+            .sum::<u64>();
+        row(
+            "packets on the wire: authenticated; that should not be",
+            format!("{}; {bad}", audit.authenticated.values().sum::<u64>()),
+        );
+    }
     row(
         "stalls of the machine (longest lateness)",
         format!(

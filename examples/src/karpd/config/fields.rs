@@ -74,7 +74,7 @@ pub fn differences(old: &Fields, new: &Fields) -> Vec<String> {
         .filter(|name| *name != "daemon.groups")
         .filter(|name| {
             let reloaded = |known: &&str| name == known || name.starts_with(&format!("{known}."));
-            !RELOADED.iter().any(|known| reloaded(&known))
+            !RELOADED.iter().any(reloaded)
         })
         .cloned()
         .collect();

@@ -1,6 +1,8 @@
 //! One group: a thread that runs its engine, feeds its sinks and follows its routing protocol.
 
 mod feed;
+mod feeding;
+mod following;
 mod keep;
 mod open;
 mod requests;
@@ -80,7 +82,8 @@ impl Refusal {
     }
 }
 
-type Answer = Result<Value, Refusal>;
+/// What a group answers: fields of an object, or why it refuses.
+pub type Answer = Result<Value, Refusal>;
 
 /// What reaches a group's thread.
 enum Message {
@@ -157,6 +160,8 @@ pub fn spawn(
                     beat,
                     tried,
                 };
+                // Every line of the log says which group it is about.
+                let _span = tracing::error_span!("group", name).entered();
                 let run = || Runtime::new(config, &state, hub, line).run();
                 // Nobody uses what a panic left behind: the process ends.
                 let error = match catch_unwind(AssertUnwindSafe(run)) {

@@ -15,30 +15,26 @@ use std::{
 
 use karp_core::{
     Command,
-    algorithm::RoutingProtocol,
-    command::RekeyReason,
     io::{Event, Role},
     time::{Duration, Instant},
 };
 use karp_std::{
     clock, driver,
     endpoint::{Notice, Progress},
-    follow::{Advice, ObserveError, Snapshot},
-    sinks::{KeySet, worker::Report},
+    follow::{ObserveError, Snapshot},
 };
 use serde_json::{Value, json};
 
 use super::{
     Answer, LEAVE_WITHIN, Message, Post,
-    feed::{Fed, Feed, Outcome},
+    feed::Feed,
     keep::Keeper,
     open::{self, GroupEndpoint, SharedStore},
-    requests::reason_name,
 };
 use crate::karpd::{
     config,
     events::{self, Hub},
-    follow::{Follower, Seen},
+    follow::Follower,
 };
 
 /// Between two looks at the interface and the key table's clock.
@@ -106,29 +102,29 @@ pub(super) struct Runtime {
     pub(super) keeper: Keeper,
     pub(super) priority: Priority,
     /// The priority that the engine was told.
-    told_priority: u16,
+    pub(super) told_priority: u16,
     /// What is wrong with the link.
     pub(super) link: Option<String>,
     /// The address that the last endpoint had.
-    address: Option<IpAddr>,
+    pub(super) address: Option<IpAddr>,
     /// The kept keys are in memory: the file is older.
-    known: bool,
+    pub(super) known: bool,
     /// The sinks are left alone until the engine has keys: they hold what it will get again.
-    patient: bool,
+    pub(super) patient: bool,
     /// The newest generation that the sinks were not told yet.
-    fresh: Option<u32>,
+    pub(super) fresh: Option<u32>,
     /// The newest generation.
-    last: Option<u32>,
-    looked: Instant,
+    pub(super) last: Option<u32>,
+    pub(super) looked: Instant,
     pub(super) leave_answer: Option<SyncSender<Answer>>,
-    stopping: bool,
+    pub(super) stopping: bool,
     pub(super) seen: Option<Result<Snapshot, ObserveError>>,
-    follower: Option<Follower>,
+    pub(super) follower: Option<Follower>,
     /// Tells what a follower says from what an earlier one said.
-    followers: u64,
+    pub(super) followers: u64,
     /// What must end the process.
-    fatal: Option<String>,
-    line: Line,
+    pub(super) fatal: Option<String>,
+    pub(super) line: Line,
 }
 
 impl Runtime {
@@ -294,7 +290,7 @@ impl Runtime {
             Err(why) => {
                 let known = matches!(&self.phase, Phase::Waiting { why: before, .. } if *before == why);
                 if !known {
-                    tracing::warn!(group = self.config.name(), %why, "cannot take part yet");
+                    tracing::warn!(%why, "cannot take part yet");
                     self.publish("waiting", json!({ "why": why }));
                 }
                 self.phase = Phase::Waiting {
@@ -306,7 +302,6 @@ impl Runtime {
             }
         };
         tracing::info!(
-            group = self.config.name(),
             node = %self.config.settings.identity,
             address = %endpoint.local_address(),
             interface = endpoint.interface().name,
@@ -346,7 +341,7 @@ impl Runtime {
             return;
         }
         let before = self.address.map(|address| address.to_string());
-        tracing::info!(group = self.config.name(), ?before, %address, "the interface's address changed");
+        tracing::info!(?before, %address, "the interface's address changed");
         self.publish(
             "moved",
             json!({ "address": address.to_string(), "before": before }),
@@ -389,234 +384,6 @@ impl Runtime {
         }
     }
 
-    /// Brings kept keys and sinks to what the key table says.
-    fn feed(&mut self, now: Instant) {
-        let Some(endpoint) = &self.endpoint else { return };
-        let engine = endpoint.engine();
-        let set = KeySet::from_table(engine.key_table(), now);
-        if let (Some(follower), Some(settings)) = (&self.follower, &self.config.follow) {
-            follower.sends(set.sending(settings.protocol).map(|key| key.id));
-        }
-        let generation = self.fresh.filter(|_| engine.awaits_installation());
-        let changed = self.feed.wanted() != Some(&set);
-        if self.patient || (!changed && generation.is_none()) {
-            return;
-        }
-        self.keeper.update(engine.resumable_keys(now), now);
-        self.keeper.write();
-        match self.feed.want(set, generation, &self.line.post) {
-            Ok(confirm) => {
-                self.fresh = None;
-                self.note_tried();
-                if let Some(generation) = confirm {
-                    self.confirm(generation);
-                }
-            }
-            // The sinks' status says it as well.
-            Err(error) => tracing::debug!(%error, "the sinks cannot take keys yet"),
-        }
-    }
-
-    /// A router that cannot take part yet leaves keys alone that its daemons still hold. Where they hold none, they get
-    /// what there is: manual keys, or nothing that anybody else has.
-    fn feed_without_engine(&mut self, now: Instant) {
-        if self.feed.wanted().is_some() || self.feed.settings().is_empty() {
-            return;
-        }
-        let Ok(epochs) = self.feed.epochs() else { return };
-        if !self.keeper.resume(&epochs, now).is_empty() {
-            self.line.tried.store(true, Ordering::Relaxed);
-            return;
-        }
-        let set = open::manual_keys(&self.config.settings);
-        if let Err(error) = self.feed.want(set, None, &self.line.post) {
-            tracing::debug!(%error, "the sinks cannot take keys yet");
-        }
-    }
-
-    fn note_tried(&self) {
-        if self.feed.is_tried() {
-            self.line.tried.store(true, Ordering::Relaxed);
-        }
-    }
-
-    /// What a sink reports.
-    fn fed(&mut self, fed: &Fed) {
-        if !self.feed.knows(fed) {
-            return;
-        }
-        let report = match &fed.what {
-            Outcome::Report(report) => report,
-            Outcome::Died => {
-                self.fatal = Some(format!("the thread of sink {} panicked", self.feed.name(fed.at)));
-                return;
-            }
-        };
-        let follows = self.feed.reported(fed.at, report);
-        let name = self.feed.name(fed.at);
-        self.tell_report(&name, report, follows.generation);
-        if let Some(ids) = follows.took {
-            self.keeper.took(&name, report.epoch.as_deref(), &ids);
-            self.keeper.write();
-        }
-        if let Some(generation) = follows.confirm {
-            self.confirm(generation);
-        }
-        self.note_tried();
-        // Who follows the routing protocol hears of it there.
-        if report.restarted
-            && self.config.follow.is_none()
-            && let Some(policy) = self
-                .config
-                .settings
-                .protocols
-                .iter()
-                .find(|policy| !policy.self_protecting)
-        {
-            self.ask_for_keys(policy.protocol, RekeyReason::NewSession);
-        }
-    }
-
-    fn tell_report(&self, name: &str, report: &Report, generation: Option<u32>) {
-        let group = self.config.name();
-        if report.restarted {
-            tracing::info!(
-                group,
-                sink = name,
-                "the routing daemon is another run; it was filled anew"
-            );
-            self.publish("daemon_up", json!({ "sink": name, "restarted": true }));
-        }
-        match &report.result {
-            Ok(elapsed) => {
-                let ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-                tracing::info!(group, sink = name, ms, "keys filled in");
-                self.publish(
-                    "sink_applied",
-                    json!({ "sink": name, "generation": generation, "elapsed_ms": ms, "attempt": report.attempt }),
-                );
-            }
-            Err(error) if report.down => {
-                tracing::warn!(group, sink = name, %error, "the routing daemon is down");
-                self.publish("daemon_down", json!({ "sink": name }));
-            }
-            Err(error) => {
-                tracing::warn!(group, sink = name, attempt = report.attempt, %error, "the sink fails");
-                self.publish(
-                    "sink_failed",
-                    json!({ "sink": name, "attempt": report.attempt, "error": error.to_string() }),
-                );
-            }
-        }
-    }
-
-    /// Begins to look at the routing daemon that the configuration names.
-    fn follow(&mut self) {
-        self.follower = None;
-        self.seen = None;
-        let Some(settings) = &self.config.follow else {
-            return;
-        };
-        self.followers += 1;
-        let post = self.line.post.clone();
-        match Follower::spawn(settings, self.followers, move |seen| {
-            post.send(Message::Seen(seen))
-        }) {
-            Ok(follower) => self.follower = Some(follower),
-            Err(error) => tracing::error!(%error, "the routing protocol cannot be followed"),
-        }
-    }
-
-    /// What the observer saw.
-    fn saw(&mut self, seen: Seen) {
-        if seen.number != self.followers {
-            return;
-        }
-        let Some((snapshot, advice)) = seen.what else {
-            self.fatal = Some("the thread that follows the routing daemon panicked".to_owned());
-            return;
-        };
-        if let Err(error) = &snapshot
-            && !matches!(&self.seen, Some(Err(before)) if before == error)
-        {
-            tracing::warn!(group = self.config.name(), %error, "the routing daemon cannot be looked at");
-        }
-        self.seen = Some(snapshot);
-        let daemon = self
-            .config
-            .follow
-            .as_ref()
-            .map(crate::karpd::follow::FollowSettings::describe);
-        for advice in advice {
-            match advice {
-                Advice::Reached { restarted, .. } => {
-                    self.publish(
-                        "follow_reached",
-                        json!({ "daemon": daemon, "restarted": restarted }),
-                    );
-                }
-                Advice::Lost => self.publish("follow_lost", json!({ "daemon": daemon })),
-                Advice::Priority(priority) => {
-                    self.priority.followed = Some(priority);
-                    self.set_priority();
-                }
-                Advice::Rekey(protocol, reason) => self.ask_for_keys(protocol, reason),
-            }
-        }
-    }
-
-    /// Asks for new keys because of what the routing protocol did.
-    fn ask_for_keys(&mut self, protocol: RoutingProtocol, reason: RekeyReason) {
-        let session = matches!(reason, RekeyReason::NewSession | RekeyReason::PeerRestarted);
-        let mut policies = self.config.settings.protocols.iter();
-        if session && policies.any(|policy| policy.protocol == protocol && policy.self_protecting) {
-            return;
-        }
-        let (Some(endpoint), Phase::Running) = (&mut self.endpoint, &self.phase) else {
-            return;
-        };
-        match endpoint.command(Command::Rekey { protocol, reason }) {
-            Ok(()) => {
-                let (protocol, reason) = (protocol.name(), reason_name(reason));
-                tracing::info!(group = self.config.name(), protocol, reason, "asks for new keys");
-                self.publish(
-                    "rekey_requested",
-                    json!({ "protocol": protocol, "reason": reason, "because": "followed" }),
-                );
-            }
-            Err(error) => tracing::debug!(%error, "asking for new keys"),
-        }
-    }
-
-    /// Every sink has what the engine's state of `generation` says.
-    fn confirm(&mut self, generation: u32) {
-        self.keeper.write();
-        if let Some(endpoint) = &mut self.endpoint
-            && let Err(error) = endpoint.command(Command::Installed { generation })
-        {
-            tracing::debug!(generation, %error, "confirming");
-        }
-    }
-
-    /// Lets the engine have the priority that is in force.
-    pub(super) fn set_priority(&mut self) {
-        let (priority, because) = self.priority.effective();
-        let Some(endpoint) = &mut self.endpoint else {
-            return;
-        };
-        if priority == self.told_priority {
-            return;
-        }
-        match endpoint.command(Command::SetPriority(priority)) {
-            Ok(()) => {
-                self.told_priority = priority;
-                tracing::info!(group = self.config.name(), priority, because, "election priority");
-                self.publish("priority", json!({ "priority": priority, "because": because }));
-            }
-            Err(error) => tracing::warn!(priority, %error, "the priority is not taken"),
-        }
-    }
-
     /// Begins to leave. The routing daemons keep what they have: nothing is fed from here on.
     pub(super) fn leave(&mut self) {
         self.feed.release();
@@ -631,6 +398,7 @@ impl Runtime {
                 };
             }
             Some(_) => {}
+            None if matches!(self.phase, Phase::Left) => {}
             None => self.left(),
         }
     }
@@ -641,10 +409,7 @@ impl Runtime {
             .take()
             .is_none_or(|endpoint| endpoint.engine().role() == Role::Left);
         if !clean {
-            tracing::warn!(
-                group = self.config.name(),
-                "left without a farewell: nobody took over in time"
-            );
+            tracing::warn!("left without a farewell: nobody took over in time");
         }
         // What is kept is what the daemons have, and is looked at anew when it joins again.
         self.known = false;
@@ -691,7 +456,7 @@ impl Runtime {
             }
         }
         for field in &restart {
-            tracing::warn!(group = self.config.name(), %field, "takes effect at a restart of karpd only");
+            tracing::warn!(%field, "takes effect at a restart of karpd only");
         }
         restart
     }

@@ -64,6 +64,7 @@ pub(super) fn cold_start(lab: &mut Lab) -> Result<(), End> {
         lab.is_settled() && lab.record.is_control_up()
     })?;
     lab.record.electing(false);
+    lab.record.begin();
     Ok(())
 }
 
@@ -220,7 +221,7 @@ pub(super) fn router_crash(lab: &mut Lab) -> Result<(), End> {
     lab.act(format!("{name} loses power: daemons and karpd"));
     lab.crash(victim);
     // Longer than OSPF's dead interval in the full form.
-    lab.pass(Duration::from_secs(if lab.options.short { 4 } else { 15 }))?;
+    lab.pass(Duration::from_secs(if lab.options.short { 5 } else { 15 }))?;
     lab.act(format!("{name} boots"));
     lab.record.electing(true);
     lab.boot(victim, true)?;

@@ -19,6 +19,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<(), End> {
         lab.is_meshed() && lab.record.is_control_up()
     })?;
     lab.record.electing(false);
+    lab.record.begin();
     let mut order: Vec<usize> = (0..lab.routers.len()).collect();
     lab.story.shuffle(&mut order);
     let pause = if lab.options.short { 3 } else { 8 };
