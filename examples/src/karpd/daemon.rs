@@ -51,7 +51,7 @@ enum Message {
 
 /// What the threads share.
 pub struct Shared {
-    groups: RwLock<BTreeMap<String, Handle>>,
+    groups: RwLock<BTreeMap<String, Arc<Handle>>>,
     /// Whoever watches hears of everything here.
     pub hub: Arc<Hub>,
     started: Instant,
@@ -83,13 +83,21 @@ impl Shared {
         if let Some(group) = group {
             self.named(group)?;
         }
-        let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
-        let meant = groups
-            .iter()
-            .filter(|(name, _)| group.is_none_or(|group| group == *name));
-        Ok(meant
-            .map(|(name, handle)| (name.clone(), handle.ask(request.clone())))
-            .collect())
+        let meant: Vec<(String, Arc<Handle>)> = {
+            // Not for as long as they take to answer: a leave is slow.
+            let groups = self.groups.read().unwrap_or_else(PoisonError::into_inner);
+            let meant = groups
+                .iter()
+                .filter(|(name, _)| group.is_none_or(|group| group == *name));
+            meant
+                .map(|(name, handle)| (name.clone(), Arc::clone(handle)))
+                .collect()
+        };
+        let ask = |(name, handle): (String, Arc<Handle>)| {
+            let answer = handle.ask(request.clone());
+            (name, answer)
+        };
+        Ok(meant.into_iter().map(ask).collect())
     }
 
     /// What `karpd status` shows.
@@ -223,7 +231,7 @@ impl Daemon {
         let handle = group::spawn(group, state, Arc::clone(&self.shared.hub), ended)
             .with_context(|| format!("starting group {name}"))?;
         let mut groups = self.shared.groups.write().unwrap_or_else(PoisonError::into_inner);
-        groups.insert(name, handle);
+        groups.insert(name, Arc::new(handle));
         Ok(())
     }
 
@@ -278,8 +286,8 @@ impl Daemon {
         if !self.ready {
             // Routing daemons that are started after this one find their files.
             let groups = self.shared.groups.read().unwrap_or_else(PoisonError::into_inner);
-            self.ready =
-                groups.values().all(Handle::is_tried) || self.shared.started.elapsed() > READY_WITHIN;
+            self.ready = groups.values().all(|handle| handle.is_tried())
+                || self.shared.started.elapsed() > READY_WITHIN;
             if self.ready {
                 self.service.ready();
             }
@@ -373,19 +381,19 @@ impl Daemon {
         let mut added = Vec::new();
         for group in plan.groups {
             let name = group.name().to_owned();
-            let groups = self.shared.groups.read().unwrap_or_else(PoisonError::into_inner);
-            match groups.get(&name) {
+            let handle = {
+                let groups = self.shared.groups.read().unwrap_or_else(PoisonError::into_inner);
+                groups.get(&name).cloned()
+            };
+            match handle {
                 Some(handle) => match handle.reload(group) {
                     Ok(fields) => restart.extend(fields.into_iter().map(|field| format!("{name}: {field}"))),
                     Err(refusal) => problems.push(format!("{name}: {}", refusal.problem)),
                 },
-                None => {
-                    drop(groups);
-                    match self.start(group) {
-                        Ok(()) => added.push(name),
-                        Err(error) => problems.push(format!("{error:#}")),
-                    }
-                }
+                None => match self.start(group) {
+                    Ok(()) => added.push(name),
+                    Err(error) => problems.push(format!("{error:#}")),
+                },
             }
         }
         tracing::info!(?added, ?removed, needs_restart = ?restart, "reloaded");
@@ -413,13 +421,13 @@ impl Daemon {
         let mut failed = false;
         {
             let groups = self.shared.groups.read().unwrap_or_else(PoisonError::into_inner);
-            groups.values().for_each(Handle::stop);
+            groups.values().for_each(|handle| handle.stop());
         }
         let until = Instant::now() + LEAVE_WITHIN + Duration::from_secs(2);
         loop {
             let all_over = {
                 let groups = self.shared.groups.read().unwrap_or_else(PoisonError::into_inner);
-                groups.values().all(Handle::is_over)
+                groups.values().all(|handle| handle.is_over())
             };
             if all_over || Instant::now() >= until {
                 break;

@@ -17,6 +17,8 @@ use serde_json::{Value, json};
 
 use super::{
     capture::Captured,
+    lab::{BLOCKER_ID, Lab},
+    lines::router_of,
     record::{Event, Record, Watched},
 };
 
@@ -195,6 +197,25 @@ impl Audit {
         audit
     }
 
+    /// Holds the capture of a whole run against what its karpds told.
+    #[must_use]
+    pub fn of_lab(captured: &Captured, lab: &Lab) -> Self {
+        let is_guest =
+            |source: IpAddr| router_of(&source.to_string()).is_some_and(|host| lab.guests.contains(&host));
+        let mut captured = captured.clone();
+        captured.packets.retain(|packet| !is_guest(packet.source));
+        let manual = lab.manual().map(|key| key.id);
+        let always: Vec<u16> = manual.into_iter().chain([BLOCKER_ID]).collect();
+        let log = KeyLog::of(&lab.record, &always);
+        Self::of(&captured, &log, |source| {
+            let host = router_of(&source.to_string())?;
+            lab.routers
+                .iter()
+                .find(|router| router.host == host)
+                .map(|router| router.index)
+        })
+    }
+
     fn used(&mut self, router: usize, protocol: Watched, id: u16, at_ms: u64) {
         let used = self.keys.entry((router, protocol, id)).or_insert(Use {
             first_ms: at_ms,
@@ -234,9 +255,9 @@ impl Audit {
     }
 
     /// How many packets were seen of each router, with which keys in the order of their first use: a line for each
-    /// protocol.
+    /// protocol. And what should not be, with the first of each source.
     #[must_use]
-    pub fn table(&self) -> String {
+    pub fn table(&self, protocols: &[Watched], began_ms: u64) -> String {
         let mut text = String::new();
         let mut row = |name: &str, value: String| {
             let _ = writeln!(text, "  {name:<58} {value}");
@@ -255,6 +276,9 @@ impl Audit {
             let ids: Vec<String> = keys.iter().map(|(_, id)| id.to_string()).collect();
             let name = format!("wire: {} of r{}, authenticated", line.1.name(), line.0 + 1);
             row(&name, format!("{packets} packets under keys {}", ids.join(" ")));
+        }
+        for complaint in self.complaints(protocols, began_ms) {
+            row("wire: should not be", complaint);
         }
         text
     }

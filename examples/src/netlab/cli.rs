@@ -9,11 +9,12 @@ use std::{
 
 use anyhow::{Context as _, bail};
 use clap::Parser;
-use serde_json::json;
 
 use super::{
     audit::Audit,
+    capture::Capture,
     lab::{Lab, Options},
+    measure::on_wire,
     net,
     report::{self, Verdict},
     scenarios::{self, Scenario},
@@ -159,19 +160,35 @@ fn play(
         tree.frr_version
     );
     let mut lab = Lab::open(options, scenario.plan(), tree.clone())?;
+    let wire = Capture::start(tree, lab.lan.bridge(), net::BRIDGE, &results, "wire")?;
     let ended = scenario.play(&mut lab);
     let ended_ms = super::watch::unix_ms();
-    let complaints = lab.close();
-    let more = scenario.wire(complaints, lab.audit.is_some());
+    let wire = wire.stop();
+    lab.close();
+    let audit = wire.map(|captured| Audit::of_lab(&captured, &lab));
+    let complaints = match &audit {
+        Ok(audit) => audit.complaints(&lab.plan.protocols, lab.began_ms),
+        Err(error) => vec![format!("{error:#}")],
+    };
+    let audit = audit.unwrap_or_default();
+    let more = scenario.wire(complaints);
+    let firsts: Vec<(usize, u16, u64)> = audit
+        .keys
+        .iter()
+        .map(|((router, _, id), used)| (*router, *id, used.first_ms))
+        .collect();
+    let asked = std::mem::take(&mut lab.measures.asked).into_iter();
+    lab.measures.rekey_wire_ms = asked
+        .filter_map(|(id, from)| on_wire(&firsts, lab.routers.len(), id, from))
+        .collect();
     let verdict = report::judge(&lab, &ended, scenario.wants_loss, &more);
     lab.keep_logs();
     lab.draw(&format!("netlab {}", scenario.name), verdict.name(), ended_ms)?;
-    let wire = lab.audit.as_ref().map_or(json!({}), Audit::to_json);
-    let summary = report::summary(&lab, scenario.name, &verdict, wire);
+    let summary = report::summary(&lab, scenario.name, &verdict, audit.to_json());
     let file = results.join("summary.json");
     std::fs::write(&file, format!("{summary}\n"))
         .with_context(|| format!("{} cannot be written", file.display()))?;
-    print!("{}", lab.audit.as_ref().map_or_else(String::new, Audit::table));
+    print!("{}", audit.table(&lab.plan.protocols, lab.began_ms));
     print!("{}", report::table(&lab, scenario.name, &verdict));
     println!("{summary}");
     Ok(verdict)

@@ -1,17 +1,12 @@
-//! The end of a run: programs are ended, the wire is judged, logs are kept, and the picture is drawn.
+//! The end of a run: programs are ended, logs are kept, and the picture is drawn.
 
 use anyhow::Context as _;
 
-use super::{
-    audit::{Audit, KeyLog},
-    chart,
-    lab::{BLOCKER_ID, Lab},
-    lines::router_of,
-};
+use super::{chart, lab::Lab};
 
 impl Lab {
-    /// Ends every program; what they lose then is no loss. Returns what else is wrong with the run.
-    pub fn close(&mut self) -> Vec<String> {
+    /// Ends every program; what they lose then is no loss.
+    pub fn close(&mut self) {
         self.settle_events();
         for router in &mut self.routers {
             router.measure();
@@ -24,27 +19,6 @@ impl Lab {
         }
         self.helpers.clear();
         self.control.clear();
-        let Some(capture) = self.capture.take() else {
-            return Vec::new();
-        };
-        let mut captured = match capture.stop() {
-            Ok(captured) => captured,
-            Err(error) => return vec![format!("{error:#}")],
-        };
-        let is_guest = |address: std::net::IpAddr| {
-            router_of(&address.to_string()).is_some_and(|host| self.guests.contains(&host))
-        };
-        captured.packets.retain(|packet| !is_guest(packet.source));
-        let mut always = vec![BLOCKER_ID];
-        always.extend(self.manual().map(|key| key.id));
-        let count = self.routers.len();
-        let audit = Audit::of(&captured, &KeyLog::of(&self.record, &always), |address| {
-            let host = router_of(&address.to_string())?;
-            usize::from(host).checked_sub(1).filter(|index| *index < count)
-        });
-        let complaints = audit.complaints(&self.plan.protocols, self.began_ms);
-        self.audit = Some(audit);
-        complaints
     }
 
     /// Draws what happened, up to `ended_ms`, with a word on how it ended.

@@ -274,7 +274,13 @@ impl Status {
         self.sending().first().filter(|key| !key.manual).map(|key| key.id)
     }
 
-    /// No key comes or goes.
+    /// No key is to become active.
+    #[must_use]
+    pub fn has_no_pending(&self) -> bool {
+        self.keys.iter().all(|key| key.state != "pending")
+    }
+
+    /// No key retires either.
     #[must_use]
     pub fn is_quiet(&self) -> bool {
         self.keys.iter().all(|key| key.manual || key.state == "active")

@@ -1,6 +1,7 @@
 //! The laboratory of one scenario: its LAN, its routers, what is watched, and the one loop that waits.
 
 use std::{
+    collections::BTreeMap,
     path::PathBuf,
     sync::{
         Arc,
@@ -15,8 +16,6 @@ use rand_core::Rng as _;
 use serde_json::{Value, json};
 
 use super::{
-    audit::Audit,
-    capture::Capture,
     control, karpd,
     measure::Measures,
     net::{self, Lan, lose},
@@ -36,7 +35,8 @@ const PACE: Duration = Duration::from_millis(20);
 const ASK: Duration = Duration::from_millis(250);
 /// The id of the key that daemons start with: a manual one where there is one, else a blocker that nobody else has.
 pub const MANUAL_ID: u16 = 7;
-pub(super) const BLOCKER_ID: u16 = 0;
+/// The id of that blocker.
+pub const BLOCKER_ID: u16 = 0;
 
 /// Why a scenario ended before its end.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -78,7 +78,7 @@ pub struct Options {
     pub loss: u8,
     /// Decides what is random in the story.
     pub seed: u64,
-    /// Namespaces and files stay when it ends.
+    /// Files stay when it ends.
     pub keep: bool,
     /// Where results go.
     pub results: PathBuf,
@@ -106,11 +106,8 @@ pub struct Lab {
     pub routers: Vec<Router>,
     /// Other programs that run until the end.
     pub helpers: Vec<Process>,
-    pub(super) capture: Option<Capture>,
-    /// Hosts on the LAN that are no routers and send what the scenario has them send: the audit leaves them out.
+    /// Hosts on the LAN that are no routers and send what the scenario has them send: an audit leaves them out.
     pub guests: Vec<u8>,
-    /// What the capture showed, once it has ended.
-    pub audit: Option<Audit>,
     pub(super) control: Vec<Process>,
     /// What was seen.
     pub record: Record,
@@ -132,6 +129,7 @@ pub struct Lab {
     watcher: Watcher,
     events: Receiver<Event>,
     asked: Instant,
+    keys_changed: Instant,
     /// The LAN of the routers.
     pub lan: Lan,
     _control_lan: Lan,
@@ -174,13 +172,6 @@ impl Lab {
             router.watch(&watcher);
             routers.push(router);
         }
-        let capture = Some(Capture::start(
-            &tree,
-            lan.bridge(),
-            net::BRIDGE,
-            &options.results,
-            "wire",
-        )?);
         let common = Common {
             protocols: plan.protocols.clone(),
             manual: plan.manual.then(|| FirstKey {
@@ -192,9 +183,7 @@ impl Lab {
         let mut lab = Self {
             routers,
             helpers: Vec::new(),
-            capture,
             guests: Vec::new(),
-            audit: None,
             control,
             record: Record::default(),
             measures: Measures::default(),
@@ -208,6 +197,7 @@ impl Lab {
             watcher,
             events,
             asked: Instant::now(),
+            keys_changed: Instant::now(),
             lan,
             _control_lan: control_lan,
             _state: state,
@@ -224,23 +214,26 @@ impl Lab {
     /// Gives each pair of routers a key, and writes all files.
     fn provision(&mut self) -> anyhow::Result<()> {
         let count = self.routers.len();
-        let mut keys = vec![vec![String::new(); count]; count];
+        // By whose file it stands in, and about whom.
+        let mut keys = BTreeMap::new();
         for one in 0..count {
             for other in one + 1..count {
                 let key = random_hex(&mut self.story);
-                keys[one][other].clone_from(&key);
                 let is_wrong = self.routers[one].is_outsider || self.routers[other].is_outsider;
-                keys[other][one] = if is_wrong {
+                let theirs = if is_wrong {
                     random_hex(&mut self.story)
                 } else {
-                    key
+                    key.clone()
                 };
+                keys.insert((one, other), key);
+                keys.insert((other, one), theirs);
             }
         }
         for index in 0..count {
-            let peers: Vec<(String, String)> = (0..count)
-                .filter(|other| *other != index)
-                .map(|other| (self.routers[other].name.clone(), keys[index][other].clone()))
+            let peers: Vec<(String, String)> = keys
+                .iter()
+                .filter(|((whose, _), _)| *whose == index)
+                .map(|((_, other), key)| (self.routers[*other].name.clone(), key.clone()))
                 .collect();
             self.routers[index].karpd_files(&self.common, &peers)?;
             self.boot_files(index)?;
@@ -417,8 +410,13 @@ impl Lab {
     /// Asks every karpd how it is.
     pub fn ask(&mut self) {
         for router in &mut self.routers {
+            let before = router.status.take();
             router.ask();
             router.measure();
+            let keys = |status: &Option<karpd::Status>| status.as_ref().map(|status| status.keys.clone());
+            if keys(&before) != keys(&router.status) {
+                self.keys_changed = Instant::now();
+            }
         }
         self.asked = Instant::now();
     }
@@ -488,11 +486,15 @@ impl Lab {
         Some((gcks.index, gcks.status.as_ref()?.sending_id()?))
     }
 
-    /// [`agreed`](Self::agreed), all adjacencies there, and no key on its way.
+    /// [`agreed`](Self::agreed), all adjacencies there, and no key on its way. A key of an office that was merged away
+    /// retires until its own end (PROTOCOL.md section 7); one of this office is gone soon after the DTD.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        let quiet = |router: &Router| router.status.as_ref().is_none_or(karpd::Status::is_quiet);
+        let after_dtd = Duration::from_millis(karpd::DTD_MS + 1000);
+        let is_still = self.keys_changed.elapsed() > after_dtd;
+        let is_quiet = |status: &karpd::Status| status.is_quiet() || (is_still && status.has_no_pending());
         let mut group = self.routers.iter().filter(|router| !router.is_outsider);
+        let quiet = |router: &Router| router.status.as_ref().is_none_or(is_quiet);
         self.agreed().is_some() && self.is_meshed() && group.all(quiet)
     }
 

@@ -73,6 +73,11 @@ pub struct Measures {
     pub failover_ms: Vec<u64>,
     /// From a request for a rekey to every router's daemon sending with the new key.
     pub rekey_ms: Vec<u64>,
+    /// The keys of those rollovers, and when they were asked for, Unix time in milliseconds.
+    pub asked: Vec<(u16, u64)>,
+    /// From such a request to the first packet of the last router under the new key, on the wire. Hellos come once a
+    /// second.
+    pub rekey_wire_ms: Vec<u64>,
     /// Rollovers that came to their end.
     pub rollovers: u64,
 }
@@ -85,9 +90,28 @@ impl Measures {
             "cold_start_ms": self.cold_start_ms,
             "failover_ms": self.failover_ms,
             "rekey_ms": { "median": median(&self.rekey_ms), "max": self.rekey_ms.iter().max(), "count": self.rekey_ms.len() },
+            "rekey_wire_ms": { "median": median(&self.rekey_wire_ms), "max": self.rekey_wire_ms.iter().max() },
             "rollovers": self.rollovers,
         })
     }
+}
+
+/// The time from a request at `from_ms` until each of `routers` had sent a packet under key `id`; `firsts` has the first
+/// packets, by router and key.
+#[must_use]
+pub fn on_wire(firsts: &[(usize, u16, u64)], routers: usize, id: u16, from_ms: u64) -> Option<u64> {
+    let first = |router| {
+        let of = firsts
+            .iter()
+            .filter(|(whose, key, _)| (*whose, *key) == (router, id));
+        of.map(|(_, _, at)| *at).max()
+    };
+    let last = (0..routers)
+        .map(first)
+        .collect::<Option<Vec<u64>>>()?
+        .into_iter()
+        .max()?;
+    last.checked_sub(from_ms)
 }
 
 /// The middle one; of an even number the upper of the two.
@@ -174,6 +198,14 @@ mod tests {
             Some(120),
             "a karpd without sinks"
         );
+    }
+
+    #[test]
+    fn a_rollover_is_on_the_wire_once_the_last_router_sends() {
+        let firsts = [(0, 4, 1200), (1, 4, 1900), (1, 4, 1950), (1, 3, 900)];
+        assert_eq!(on_wire(&firsts, 2, 4, 1000), Some(950));
+        assert_eq!(on_wire(&firsts, 3, 4, 1000), None, "the third never did");
+        assert_eq!(on_wire(&firsts, 2, 4, 2000), None, "the id had been used before");
     }
 
     #[test]

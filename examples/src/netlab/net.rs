@@ -129,7 +129,7 @@ impl Drop for Lan {
 pub fn lose(namespace: &str, percent: u8) -> anyhow::Result<()> {
     let rules = format!(
         "table netdev loss {{ chain in {{ type filter hook ingress device \"{INTERFACE}\" priority 0; policy accept; \
-         numgen random mod 100 < {percent} counter drop; }} }}"
+         numgen random mod 100 < {percent} counter drop\n}}\n}}\n"
     );
     let mut child = in_namespace(namespace, "nft")
         .args(["-f", "-"])

@@ -226,7 +226,14 @@ impl Record {
         let before = self.standing.insert(change.adjacency, change.state.clone());
         let Some(before) = before else { return false };
         let (from, to) = (Level::of(&before), Level::of(&change.state));
-        let stepped_down = from == Level::Up && to == Level::TwoWay;
+        // Both have lost their role; or the other has, and begins anew.
+        let other = self.level(Adjacency {
+            router: change.adjacency.neighbour,
+            neighbour: change.adjacency.router,
+            ..change.adjacency
+        });
+        let stepped_down =
+            to == Level::TwoWay || (to == Level::Rising && matches!(other, Level::TwoWay | Level::Rising));
         let lost = match from {
             Level::Up => to != Level::Up,
             Level::TwoWay => to == Level::Down,
@@ -243,7 +250,7 @@ impl Record {
         };
         let is_exempt = self.exempt.contains(&change.adjacency.router)
             || self.exempt.contains(&change.adjacency.neighbour)
-            || (stepped_down && self.electing);
+            || (from == Level::Up && stepped_down && self.electing);
         if is_exempt {
             self.forgiven.push(loss);
             return false;
@@ -268,8 +275,8 @@ impl Record {
         self.exempt.contains(&router)
     }
 
-    /// While OSPF elects, an adjacency may step back from Full to 2-Way because both have lost their role. That is the
-    /// protocol's own doing.
+    /// While OSPF elects, an adjacency may step back from Full to 2-Way because both have lost their role, and the other
+    /// side with it. That is the protocol's own doing.
     pub fn electing(&mut self, electing: bool) {
         self.electing = electing;
     }

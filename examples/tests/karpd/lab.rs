@@ -148,6 +148,7 @@ timeout = "30s"
             sink: self.path(&format!("{name}.sink")),
             log: self.path(&format!("{name}.log")),
             environment: Vec::new(),
+            namespace: None,
             child: None,
             events: None,
             seen: Vec::new(),
@@ -164,6 +165,8 @@ pub(crate) struct Router {
     log: PathBuf,
     /// What its environment has beside.
     pub(crate) environment: Vec<(String, String)>,
+    /// The network namespace that it runs in, if not this one.
+    pub(crate) namespace: Option<String>,
     child: Option<Child>,
     events: Option<Receiver<Value>>,
     /// Everything that it told since it was started last.
@@ -177,12 +180,23 @@ impl Router {
             .append(true)
             .open(&self.log)
             .unwrap();
-        let child = karpd()
+        let mut command = karpd();
+        if let Some(namespace) = &self.namespace {
+            // `ip` becomes the program, so the process is karpd all the same.
+            let mut inside = Command::new("ip");
+            inside
+                .args(["netns", "exec", namespace])
+                .arg(command.get_program())
+                .args(command.get_args());
+            command = inside;
+        }
+        let child = command
             .arg("--config")
             .arg(&self.file)
-            .stderr(log)
-            .stdout(Stdio::null())
             .envs(self.environment.clone())
+            .stdin(Stdio::null())
+            .stdout(Stdio::null())
+            .stderr(log)
             .spawn();
         self.child = Some(child.unwrap());
         self.seen.clear();
@@ -397,4 +411,42 @@ pub(crate) fn pair(lab: &Lab) -> (Router, Router) {
 
 pub(crate) fn mode(path: &Path) -> u32 {
     fs::metadata(path).unwrap().permissions().mode() & 0o777
+}
+
+/// A network namespace with an interface `e0` that is up and has no address; removed when it is dropped.
+pub(crate) struct Namespace(pub(crate) String);
+
+impl Namespace {
+    /// `None` where there is no privilege to make one, or no `ip`.
+    pub(crate) fn new() -> Option<Self> {
+        let name = format!("karpd-test-{}", std::process::id());
+        let made = Command::new("ip")
+            .args(["netns", "add", &name])
+            .stderr(Stdio::null())
+            .status();
+        if !made.is_ok_and(|status| status.success()) {
+            return None;
+        }
+        let namespace = Self(name);
+        namespace.ip("link set lo up");
+        // The other end is in the same namespace: nobody is to be met.
+        namespace.ip("link add e0 type veth peer name e1");
+        namespace.ip("link set e1 up");
+        namespace.ip("link set e0 up");
+        Some(namespace)
+    }
+
+    pub(crate) fn ip(&self, arguments: &str) {
+        let status = Command::new("ip")
+            .args(["-n", &self.0])
+            .args(arguments.split(' '))
+            .status();
+        assert!(status.unwrap().success(), "{arguments}");
+    }
+}
+
+impl Drop for Namespace {
+    fn drop(&mut self) {
+        let _ = Command::new("ip").args(["netns", "del", &self.0]).status();
+    }
 }

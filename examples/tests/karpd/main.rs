@@ -57,6 +57,10 @@ const TESTS: &[(&str, fn())] = &[
         operator::the_control_socket_has_one_owner,
     ),
     ("clients_say_what_is_wrong", operator::clients_say_what_is_wrong),
+    (
+        "an_address_that_changes_is_followed",
+        life::an_address_that_changes_is_followed,
+    ),
     ("systemd_is_told", operator::systemd_is_told),
     (
         "sinks_are_exchanged_at_a_reload",

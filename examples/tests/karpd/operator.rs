@@ -318,9 +318,10 @@ pub(crate) fn systemd_is_told() {
 pub(crate) fn sinks_are_exchanged_at_a_reload() {
     let lab = Lab::new();
     let mut router = lab.router("r1", 100);
-    router.until("its sink has a key", |router| {
-        router.sending().is_some() && router.filled().len() == 1
-    });
+    router.until(
+        "its sink has a key",
+        |router| matches!(router.filled().as_slice(), [(_, state, _)] if state == "active"),
+    );
     let filled = router.filled();
     let text = std::fs::read_to_string(&router.file).unwrap();
     write(&router.file, &text.replace("r1.sink", "other.sink"));

@@ -336,7 +336,8 @@ fn connecting(path: &Path, error: &io::Error) -> SinkError {
     }
 }
 
-fn name(socket: &Path) -> String {
+/// The name of the daemon that has this socket.
+pub(crate) fn name(socket: &Path) -> String {
     let stem = socket.file_stem().unwrap_or(socket.as_os_str());
     stem.to_string_lossy().into_owned()
 }
@@ -425,5 +426,7 @@ fn excerpt(text: &str) -> String {
     line.chars().filter(|c| !c.is_control()).take(200).collect()
 }
 
+#[cfg(test)]
+pub(crate) mod fake;
 #[cfg(test)]
 mod tests;

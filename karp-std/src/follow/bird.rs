@@ -3,7 +3,7 @@
 //! BFD sessions have no events here, for BIRD keeps them on a thread of its own; since when they are up is looked at instead.
 //!
 //! For the events the observer sets the protocol's `debug` flags, and again after each reconfiguration, which resets
-//! them. They go to BIRD's log as well, if that takes traces.
+//! them to what the configuration says. The traces go to BIRD's log as well, if that takes any.
 
 use std::{
     collections::BTreeMap,

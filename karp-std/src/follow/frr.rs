@@ -52,7 +52,8 @@ impl FrrObserver {
 
     fn look(&self) -> Result<Snapshot, SinkError> {
         let mut vty = Vty::connect(&self.socket)?;
-        let epoch = vty.epoch()?;
+        // In the words of the sink.
+        let epoch = format!("{} {}", self.protocol.name(), vty.epoch()?);
         let mut show = |command: &str| {
             let answer = vty.show(command)?;
             serde_json::from_str(answer.text()).map_err(|error| {
@@ -221,8 +222,16 @@ fn router_id(text: &str) -> Option<u32> {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use serde_json::json;
+
+    use super::*;
+    use crate::{
+        daemons::frr::fake::{Fake, Lie},
+        sinks::{
+            Sink as _,
+            frr::{FrrSink, Settings},
+        },
+    };
 
     fn v2(state: &str, neighbours: Value) -> Seen {
         let interface = json!({"interfaces": {"eth0": {
@@ -331,6 +340,45 @@ mod tests {
                 ospfv3("eth0", one, one, other);
             }
         }
+    }
+
+    #[test]
+    fn a_daemon_is_asked_anew_each_time() {
+        let directory = tempfile::tempdir().unwrap();
+        let observer = |protocol| FrrObserver::new(directory.path(), protocol, "eth0".to_owned()).unwrap();
+        let mut observer = observer(RoutingProtocol::Ospfv3);
+        assert!(observer.snapshot().unwrap_err().not_running);
+        let ospf6d = Fake::start(directory.path(), "ospf6d.vty");
+        // The fake does not know these commands yet.
+        let unknown = observer.snapshot().unwrap_err();
+        assert!(
+            !unknown.not_running && unknown.problem.contains("status 2"),
+            "{unknown}"
+        );
+        ospf6d.lies("show ipv6 ospf6 neighbor", Lie::Says("{\"neighbors\": []}"));
+        ospf6d.lies(
+            "show ipv6 ospf6 interface eth0 json",
+            Lie::Says(r#"{"eth0": {"attachedToArea": true, "ospf6InterfaceState": "DR"}}"#),
+        );
+        ospf6d.lies("show ipv6 ospf6 json", Lie::Says("{\"routerId\": \"10.9.255.1\""));
+        assert!(observer.snapshot().unwrap_err().problem.contains("no JSON"));
+        ospf6d.state().lies.pop();
+        ospf6d.lies(
+            "show ipv6 ospf6 json",
+            Lie::Says("{\"routerId\": \"10.9.255.1\"}"),
+        );
+        let seen = observer.snapshot().unwrap();
+        assert_eq!(
+            (seen.role, seen.router_id),
+            (Some(LinkRole::Dr), Some(0x0a09_ff01))
+        );
+        // The words of the sink for one daemon.
+        let mut sink = FrrSink::new(Settings {
+            directory: directory.path().to_owned(),
+            chains: [(RoutingProtocol::Ospfv3, "karp".to_owned())].into(),
+        })
+        .unwrap();
+        assert_eq!(sink.epoch().unwrap(), Some(seen.epoch));
     }
 
     #[test]

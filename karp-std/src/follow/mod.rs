@@ -59,7 +59,8 @@ pub trait Observer: Send {
     /// What it looks at, for logs and status.
     fn describe(&self) -> String;
 
-    /// What the daemon shows now.
+    /// What the daemon shows now. A neighbour of which the daemon told that it went down is shown down once, even if it is
+    /// up again by now.
     ///
     /// # Errors
     /// Why it cannot be seen. The next call tries from the beginning.

@@ -46,17 +46,13 @@ use karp_core::{
     algorithm::{RoutingAlgorithm, RoutingProtocol},
     keytable::RowState,
 };
-use rand_core::Rng as _;
 use zeroize::Zeroizing;
 
 use super::{
-    KeySet, Sink, SinkError, SinkKey,
+    KeySet, Sink, SinkError, SinkKey, blocker,
     file::{self, Watch},
 };
-use crate::{
-    daemons::bird::{self, Client, Reply},
-    entropy::OsEntropy,
-};
+use crate::daemons::bird::{self, Client, Reply};
 
 /// How long a reconfiguration may go on after it was accepted, which it does where protocols must first shut down.
 const IN_PROGRESS: Duration = Duration::from_secs(10);
@@ -145,7 +141,7 @@ impl BirdSink {
         }
         Ok(Self {
             settings,
-            blocker: random_text(),
+            blocker: blocker::secret(),
             loaded: None,
             timeout: bird::TIMEOUT,
         })
@@ -441,19 +437,6 @@ fn password(text: &mut String, key: &SinkKey) -> Result<(), SinkError> {
     }
     text.push_str(" };\n");
     Ok(())
-}
-
-/// 28 characters that nobody else has.
-fn random_text() -> Zeroizing<String> {
-    const ALPHABET: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
-    let mut octets = Zeroizing::new([0; 28]);
-    OsEntropy.fill_bytes(&mut *octets);
-    let mut text = Zeroizing::new(String::with_capacity(octets.len()));
-    let characters = octets
-        .iter()
-        .filter_map(|octet| ALPHABET.get(usize::from(octet & 63)));
-    text.extend(characters.map(|octet| char::from(*octet)));
-    text
 }
 
 #[cfg(test)]

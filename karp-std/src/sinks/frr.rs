@@ -10,17 +10,21 @@
 //! ```
 //!
 //! How FRR behaves, and what follows from it:
-//! - It sends with the lowest id whose send-lifetime is valid by its clock. So every key has a send-lifetime of fixed past
-//!   dates, without an end for the one key to send with and long over for all others. Only a clock that stands before the
-//!   year 2000 can disturb that.
-//! - It accepts the first key whose id is at least that of the packet. An id that is there counts for itself, so keys that are to be accepted are put in
-//!   ahead of being sent with.
-//! - A packet waiting to be sent refers to its key in memory that is freed with the key. So a key stops being sent with in a
-//!   change of its own and goes some time later.
-//! - Without a key it sends packets that nobody authenticates. So there is always a key to send with, if need be a random
-//!   one that nobody else has.
-//! - Neither exit status nor silence proves anything. So every change is read back, in ospfd also what the interfaces
-//!   send with.
+//! - It sends with the lowest id whose send-lifetime is valid by its clock. So every key has a send-lifetime of fixed dates
+//!   in the year 2000: without an end for the one key to send with, one second for all others. Only a clock that stands
+//!   before that year can disturb it.
+//! - It accepts the first key whose id is at least that of the packet, so that an id which is there counts for itself. So a
+//!   key is there before anybody sends with it.
+//! - A packet that waits to be sent refers to its key in memory that goes with the key. So a key stops being sent with in one
+//!   change and is removed in another, some time later.
+//! - Without a key it sends packets that nobody accepts. So there is always a key to send with, if need be a random one that
+//!   nobody else has, under id 0 or the lowest that is free.
+//! - Neither status nor silence proves anything. So every change is read back, in ospfd also what the interfaces send
+//!   with. If no interface uses the chain, the keys are put in and the sink fails all the same: this router does not
+//!   authenticate with them.
+//!
+//! A chain is part of the running configuration: `write memory` saves the keys of that moment, and at its next start the
+//! daemon uses them until karp has replaced them.
 
 mod chain;
 #[cfg(test)]
@@ -41,7 +45,7 @@ use zeroize::Zeroizing;
 
 use self::chain::{Chain, Change, Wanted};
 use super::{KeySet, Sink, SinkError, SinkKey, blocker};
-use crate::daemons::frr::Vty;
+use crate::daemons::frr::{Vty, name};
 
 /// How long a daemon gets to send what it made with a key before the key is taken away.
 const SETTLING: Duration = Duration::from_millis(100);
@@ -102,8 +106,14 @@ impl FrrSink {
     /// A sink for these chains. Nothing is connected to yet.
     ///
     /// # Errors
-    /// If a protocol is none that FRR can be keyed for, or a chain's name none that it can have.
+    /// If there is no chain, a protocol is none that FRR can be keyed for, or a chain's name none that it can have.
     pub fn new(settings: Settings) -> Result<Self, SinkError> {
+        if settings.chains.is_empty() {
+            return Err(SinkError::refused(
+                "no chain for any protocol",
+                "name one in chains",
+            ));
+        }
         let links = settings.chains.into_iter().map(|(protocol, chain)| {
             let is_name = |c: char| c.is_ascii_alphanumeric() || "-_.".contains(c);
             if chain.is_empty() || chain.len() > 63 || !chain.chars().all(is_name) {
@@ -203,8 +213,27 @@ impl Link {
         if switches && !clears.is_empty() {
             thread::sleep(SETTLING);
         }
-        self.apply(&mut vty, chain, |chain| chain.to_clear(&wanted))?;
-        Ok(())
+        let chain = self.apply(&mut vty, chain, |chain| chain.to_clear(&wanted))?;
+        if chain.is_used {
+            return Ok(());
+        }
+        // Last, so that the keys are there when the operator follows the advice.
+        Err(SinkError::refused(
+            format!(
+                "no interface of {} uses key chain {}",
+                name(&self.socket),
+                self.chain
+            ),
+            format!("set `{} {}` on the link's interface", self.uses(), self.chain),
+        ))
+    }
+
+    /// The line with which an interface uses a chain, up to the chain's name.
+    fn uses(&self) -> &'static str {
+        match self.protocol {
+            RoutingProtocol::Ospfv3 => "ipv6 ospf6 authentication keychain",
+            _ => "ip ospf authentication key-chain",
+        }
     }
 
     /// The keys that the chain should have, one of them to send with.
@@ -224,7 +253,7 @@ impl Link {
 
     fn read(&self, vty: &mut Vty) -> Result<Chain, SinkError> {
         let shown = vty.show("show running-config")?;
-        Chain::parse(shown.text(), &self.chain).ok_or_else(|| {
+        Chain::parse(shown.text(), &self.chain, self.uses()).ok_or_else(|| {
             SinkError::unreachable(
                 format!(
                     "key chain {} as {} shows it makes no sense",

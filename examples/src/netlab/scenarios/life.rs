@@ -88,6 +88,7 @@ pub(super) fn rollovers(lab: &mut Lab, count: u32) -> Result<(), End> {
             lab.agreed().is_some_and(|(_, id)| Some(id) != before)
         })?;
         if let Some((_, id)) = lab.agreed() {
+            lab.measures.asked.push((id, from));
             let sends = |router: &usize| sends_since(lab.record.events(), *router, id, from);
             let since: Option<Vec<u64>> = standing.iter().map(sends).collect();
             if let Some(last) = since.and_then(|since| since.into_iter().max()) {

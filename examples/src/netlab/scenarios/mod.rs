@@ -13,6 +13,17 @@ use super::{
     router::Kind,
 };
 
+/// What the capture of a scenario must show.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Wire {
+    /// Authenticated packets only, each under a key with which its sender was told to send.
+    Clean,
+    /// Packets that should not be.
+    Strange,
+    /// Somebody who is no router sends on purpose, or there is no karpd.
+    NotJudged,
+}
+
 /// A scenario.
 #[derive(Clone, Copy, Debug)]
 pub struct Scenario {
@@ -22,8 +33,8 @@ pub struct Scenario {
     pub about: &'static str,
     /// It holds only if an adjacency is lost: the watcher must be able to see that.
     pub wants_loss: bool,
-    /// It holds only if the capture shows it as well.
-    pub is_seen_on_wire: bool,
+    /// What the capture must show.
+    pub wire: Wire,
     plan: fn() -> Plan,
     play: fn(&mut Lab) -> Result<(), End>,
 }
@@ -38,17 +49,16 @@ impl Scenario {
     /// What of the complaints about the capture speaks against the run: all of them; or, where something is broken on
     /// purpose behind karpd's back, that there is none.
     #[must_use]
-    pub fn wire(&self, complaints: Vec<String>, was_captured: bool) -> Vec<String> {
-        match self.is_seen_on_wire {
-            false if self.wants_loss => Vec::new(),
-            false => complaints,
-            true if was_captured && complaints.is_empty() => {
+    pub fn wire(&self, complaints: Vec<String>) -> Vec<String> {
+        match self.wire {
+            Wire::Clean => complaints,
+            Wire::Strange if complaints.is_empty() => {
                 vec![
                     "the capture was held to be in order, with a key in it that karpd never told of"
                         .to_owned(),
                 ]
             }
-            true => Vec::new(),
+            Wire::Strange | Wire::NotJudged => Vec::new(),
         }
     }
 
@@ -67,7 +77,7 @@ pub const ALL: &[Scenario] = &[
         name: "bird-ospf",
         about: "three BIRD routers, OSPFv2: cold start, rollovers, crashes, return, change of the DR",
         wants_loss: false,
-        is_seen_on_wire: false,
+        wire: Wire::Clean,
         plan: || plan(&[Kind::Bird; 3], &[Watched::Ospf2], false),
         play: life::whole,
     },
@@ -75,7 +85,7 @@ pub const ALL: &[Scenario] = &[
         name: "frr-ospf",
         about: "three FRR routers, OSPFv2: the same",
         wants_loss: false,
-        is_seen_on_wire: false,
+        wire: Wire::Clean,
         plan: || plan(&[Kind::Frr; 3], &[Watched::Ospf2], false),
         play: life::whole,
     },
@@ -83,7 +93,7 @@ pub const ALL: &[Scenario] = &[
         name: "mixed",
         about: "three BIRD and two FRR routers on one LAN, OSPFv2 and OSPFv3 at once: the same",
         wants_loss: false,
-        is_seen_on_wire: false,
+        wire: Wire::Clean,
         plan: || {
             let routers = [Kind::Bird, Kind::Frr, Kind::Bird, Kind::Frr, Kind::Bird];
             plan(&routers, &[Watched::Ospf2, Watched::Ospf3], false)
@@ -94,7 +104,7 @@ pub const ALL: &[Scenario] = &[
         name: "frr-ospf3",
         about: "three FRR routers, OSPFv3: the same",
         wants_loss: false,
-        is_seen_on_wire: false,
+        wire: Wire::Clean,
         plan: || plan(&[Kind::Frr; 3], &[Watched::Ospf3], false),
         play: life::whole,
     },
@@ -102,7 +112,7 @@ pub const ALL: &[Scenario] = &[
         name: "bird-babel-rip-bfd",
         about: "three BIRD routers with Babel, RIP and BFD: the same, without a DR",
         wants_loss: false,
-        is_seen_on_wire: false,
+        wire: Wire::Clean,
         plan: || {
             plan(
                 &[Kind::Bird; 3],
@@ -116,7 +126,7 @@ pub const ALL: &[Scenario] = &[
         name: "migrate",
         about: "BIRD and FRR under a manual key get karpd one after the other, in random order",
         wants_loss: false,
-        is_seen_on_wire: false,
+        wire: Wire::Clean,
         plan: || {
             let routers = [Kind::Bird, Kind::Frr, Kind::Bird, Kind::Frr];
             plan(&routers, &[Watched::Ospf2, Watched::Ospf3], true)
@@ -127,7 +137,7 @@ pub const ALL: &[Scenario] = &[
         name: "hostile",
         about: "a router with a wrong credential stays out, and replays, forgeries and a flood cost no adjacency",
         wants_loss: false,
-        is_seen_on_wire: false,
+        wire: Wire::Clean,
         plan: || Plan {
             outsiders: 1,
             ..plan(
@@ -142,7 +152,7 @@ pub const ALL: &[Scenario] = &[
         name: "packets",
         about: "packets of BIRD and FRR verify with karp_core::packet_auth, and both accept hellos that it signs",
         wants_loss: false,
-        is_seen_on_wire: false,
+        wire: Wire::NotJudged,
         plan: || {
             let routers = [Kind::Bird, Kind::Frr, Kind::Bird];
             plan(&routers, &[Watched::Ospf2, Watched::Ospf3], true)
@@ -153,7 +163,7 @@ pub const ALL: &[Scenario] = &[
         name: "broken",
         about: "a rollover broken on purpose: holds only if the watcher sees the adjacencies go",
         wants_loss: true,
-        is_seen_on_wire: true,
+        wire: Wire::Strange,
         plan: || plan(&[Kind::Bird; 3], &[Watched::Ospf2], false),
         play: broken::play,
     },
@@ -161,7 +171,7 @@ pub const ALL: &[Scenario] = &[
         name: "plain",
         about: "a fixed key and no karpd: the watcher sees adjacencies of BIRD and FRR come, and go under a wrong key",
         wants_loss: true,
-        is_seen_on_wire: false,
+        wire: Wire::NotJudged,
         plan: || {
             let routers = [Kind::Bird, Kind::Bird, Kind::Frr, Kind::Frr];
             plan(&routers, &[Watched::Ospf2, Watched::Ospf3], true)

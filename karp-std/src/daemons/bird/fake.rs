@@ -48,7 +48,9 @@ impl FakeBird {
 
     /// Starts anew: the socket is another one.
     pub(crate) fn restart(&self, answer: impl FnMut(&str) -> String + Send + 'static) {
-        self.stop();
+        if self.socket().exists() {
+            self.stop();
+        }
         let mut answer = answer;
         self.listen(
             GREETING.into(),
@@ -56,9 +58,12 @@ impl FakeBird {
         );
     }
 
-    /// Nobody listens any more. (The thread still does, on a socket without a name.)
+    /// Nobody listens there any more. (The thread still does, on a socket of another name: if its inode were free, the
+    /// next socket might get its number.)
     pub(crate) fn stop(&self) {
-        std::fs::remove_file(self.socket()).expect("it was there");
+        let mut names = (0..).map(|at| self.path(&format!("stopped-{at}")));
+        let aside = names.find(|path| !path.exists()).expect("a name");
+        std::fs::rename(self.socket(), aside).expect("it was there");
     }
 
     pub(crate) fn socket(&self) -> PathBuf {

@@ -10,7 +10,7 @@ use karp_core::{
 };
 
 use super::*;
-use crate::daemons::bird::fake::FakeBird;
+use crate::{daemons::bird::fake::FakeBird, sinks::worker::Worker};
 
 const RECONFIGURED: &str = "0002-Reading configuration from /etc/bird.conf\n0003 Reconfigured\n";
 
@@ -326,6 +326,37 @@ fn a_file_that_cannot_be_written() {
     );
     assert_eq!(passwords(&bird, Ospfv2), before);
     assert_eq!(bird.commands().len(), 1);
+}
+
+#[test]
+fn a_worker_fills_a_bird_that_comes_back() {
+    let bird = FakeBird::new(|_| RECONFIGURED.to_owned());
+    let (sender, reports) = std::sync::mpsc::channel();
+    let worker = Worker::spawn(
+        Box::new(sink(&bird, &[Ospfv2])),
+        vec![Ospfv2],
+        Box::new(move |report| drop(sender.send(report))),
+    )
+    .expect("a thread");
+    let next = || reports.recv_timeout(Duration::from_secs(60)).expect("a report");
+    worker.want(set(&[key(1, Active)]), 1);
+    let first = next();
+    assert!(first.is_done() && !first.down && first.epoch.is_some());
+    bird.stop();
+    assert!(next().down);
+    // What changes while it is gone waits for it in the file.
+    worker.want(set(&[key(2, Active)]), 2);
+    let report = next();
+    assert!(report.down && report.generation == 2 && report.is_done());
+    assert!(passwords(&bird, Ospfv2)[0].contains("secret-2"));
+    bird.restart(|_| RECONFIGURED.to_owned());
+    let report = next();
+    assert!(
+        report.is_done() && report.restarted && report.epoch != first.epoch,
+        "{report:?}"
+    );
+    drop(worker);
+    assert!(passwords(&bird, Ospfv2)[0].contains("secret-2"));
 }
 
 #[test]

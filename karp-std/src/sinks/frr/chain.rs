@@ -45,10 +45,12 @@ pub(super) struct Wanted {
     pub(super) sends: bool,
 }
 
-/// The keys of one chain.
+/// One chain.
 #[derive(Clone, PartialEq, Eq, Default)]
 pub(super) struct Chain {
     keys: BTreeMap<u32, Held>,
+    /// An interface authenticates with it.
+    pub(super) is_used: bool,
 }
 
 /// Something that has to change: what it is in words, of which none is a key, and the commands that do it below
@@ -59,15 +61,22 @@ pub(super) struct Change {
 }
 
 impl Chain {
-    /// The chain `name` in the text of `show running-config`; empty if it is not there. `None`: a key in it has no id.
-    pub(super) fn parse(configuration: &str, name: &str) -> Option<Self> {
+    /// The chain `name` in the text of `show running-config`; empty if it is not there. An interface uses it where it has
+    /// the line `uses` and then the name. `None`: a key in it has no id.
+    pub(super) fn parse(configuration: &str, name: &str, uses: &str) -> Option<Self> {
         let mut chain = Self::default();
         let mut is_mine = false;
+        let mut is_interface = false;
         let mut held: Option<&mut Held> = None;
         for line in configuration.lines() {
             if !line.starts_with(' ') {
                 is_mine = words(line, "key chain ") == Some(name);
+                is_interface = line.starts_with("interface ");
                 held = None;
+            } else if is_interface {
+                // In ospfd an address may follow.
+                let used = words(line.trim_start(), uses).and_then(|rest| rest.split_whitespace().next());
+                chain.is_used |= used == Some(name);
             } else if let Some(id) = words(line, " key ").filter(|_| is_mine) {
                 held = Some(chain.keys.entry(id.parse().ok()?).or_insert_with(Held::unset));
             } else if let Some(held) = &mut held {
