@@ -200,10 +200,14 @@ impl Audit {
     /// Holds the capture of a whole run against what its karpds told.
     #[must_use]
     pub fn of_lab(captured: &Captured, lab: &Lab) -> Self {
+        let is_guest =
+            |source: IpAddr| router_of(&source.to_string()).is_some_and(|host| lab.guests.contains(&host));
+        let mut captured = captured.clone();
+        captured.packets.retain(|packet| !is_guest(packet.source));
         let manual = lab.manual().map(|key| key.id);
         let always: Vec<u16> = manual.into_iter().chain([BLOCKER_ID]).collect();
         let log = KeyLog::of(&lab.record, &always);
-        Self::of(captured, &log, |source| {
+        Self::of(&captured, &log, |source| {
             let host = router_of(&source.to_string())?;
             lab.routers
                 .iter()

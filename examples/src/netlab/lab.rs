@@ -106,6 +106,8 @@ pub struct Lab {
     pub routers: Vec<Router>,
     /// Other programs that run until the end.
     pub helpers: Vec<Process>,
+    /// Hosts on the LAN that are no routers and send what the scenario has them send: an audit leaves them out.
+    pub guests: Vec<u8>,
     pub(super) control: Vec<Process>,
     /// What was seen.
     pub record: Record,
@@ -181,6 +183,7 @@ impl Lab {
         let mut lab = Self {
             routers,
             helpers: Vec::new(),
+            guests: Vec::new(),
             control,
             record: Record::default(),
             measures: Measures::default(),

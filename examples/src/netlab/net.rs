@@ -46,7 +46,7 @@ impl Lan {
         let add = [
             "link",
             "add",
-            "br0",
+            BRIDGE,
             "type",
             "bridge",
             "stp_state",
@@ -58,7 +58,7 @@ impl Lan {
         ];
         ip_in(&lan.bridge, &add)?;
         // Promiscuous: a capture on the bridge sees unicast between routers as well.
-        ip_in(&lan.bridge, &["link", "set", "br0", "promisc", "on", "up"])?;
+        ip_in(&lan.bridge, &["link", "set", BRIDGE, "promisc", "on", "up"])?;
         Ok(lan)
     }
 
@@ -95,7 +95,7 @@ impl Lan {
             "netns",
             &self.bridge,
         ])?;
-        ip_in(&self.bridge, &["link", "set", &port, "master", "br0", "up"])?;
+        ip_in(&self.bridge, &["link", "set", &port, "master", BRIDGE, "up"])?;
         // Duplicate address detection would keep OSPFv3 silent for the first seconds.
         let quiet =
             format!("for f in default {INTERFACE}; do echo 0 > /proc/sys/net/ipv6/conf/$f/accept_dad; done");

@@ -46,6 +46,7 @@ pub(super) fn play(lab: &mut Lab) -> Result<(), End> {
     let mut namespaces = Vec::new();
     for host in hosts {
         namespaces.push(lab.lan.add(&format!("h{host}"), host)?);
+        lab.guests.push(host);
     }
     lab.act("all daemons start with one fixed key");
     let capture = start_capture(lab, "fixed")?;
