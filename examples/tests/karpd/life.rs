@@ -246,11 +246,15 @@ pub(crate) fn an_address_that_changes_is_followed() {
     assert!(has_first(&mut router), "the daemon never was without it");
 
     namespace.ip("link set e0 down");
-    router.until("the link is lost", |router| router.told("link_lost"));
-    assert!(!router.group()["link_error"].is_null());
+    router.until("the link is lost", |router| {
+        !router.group()["link_error"].is_null()
+    });
+    assert!(router.told("link_lost"));
     namespace.ip("link set e0 up");
-    router.until("the link is back", |router| router.told("link_restored"));
-    assert!(router.group()["link_error"].is_null());
+    router.until("the link is back", |router| {
+        router.group()["link_error"].is_null()
+    });
+    assert!(router.told("link_restored"));
 
     // Gone altogether, and made anew with another address.
     namespace.ip("link del e0");

@@ -1,12 +1,6 @@
-//! The sinks of one group: what they should have, what they have, and what can be confirmed to the engine.
-//!
-//! Each change of the key table has a number here, its *turn*. Generations of the engine cannot serve for it: they begin
-//! anew with each engine, and what a sink reports late of one must not confirm another's.
+//! The sinks of one group: what they should have, and what they have.
 
-use std::{
-    collections::{BTreeMap, VecDeque},
-    thread::JoinHandle,
-};
+use std::{collections::BTreeMap, thread::JoinHandle};
 
 use karp_std::sinks::{
     KeySet, Sink, SinkError,
@@ -14,7 +8,7 @@ use karp_std::sinks::{
 };
 use serde_json::{Value, json};
 
-use super::{Message, Post};
+use super::{Message, Post, turns::Turns};
 use crate::karpd::sinks::SinkSettings;
 
 /// A sink's outcome, as it reaches the group's thread.
@@ -35,15 +29,6 @@ pub(super) enum Outcome {
 /// [`KeptKey::is_held_by`](karp_std::kept::KeptKey::is_held_by) takes them.
 pub(super) type Epochs = BTreeMap<String, Option<Option<String>>>;
 
-/// One change of the key table.
-struct Turn {
-    turn: u32,
-    /// What can be confirmed when all sinks have it.
-    generation: Option<u32>,
-    /// The ids of its keys.
-    ids: Vec<u16>,
-}
-
 /// What follows from a report.
 #[derive(Default)]
 pub(super) struct Follows {
@@ -53,14 +38,15 @@ pub(super) struct Follows {
     pub(super) took: Option<Vec<u16>>,
     /// The generation that the report is about.
     pub(super) generation: Option<u32>,
+    /// The sink's daemon was down, and is there again.
+    pub(super) up: bool,
 }
 
 /// One sink that runs.
 struct Fill {
     worker: Worker,
-    /// The newest turn that is done.
-    done: Option<u32>,
     reported: bool,
+    down: bool,
 }
 
 pub(super) struct Feed {
@@ -74,8 +60,7 @@ pub(super) struct Feed {
     /// Earlier workers that end.
     ending: Option<JoinHandle<()>>,
     wanted: Option<KeySet>,
-    turn: u32,
-    turns: VecDeque<Turn>,
+    turns: Turns,
     /// Why the sinks cannot be had.
     error: Option<SinkError>,
 }
@@ -90,8 +75,7 @@ impl Feed {
             set: 0,
             ending: None,
             wanted: None,
-            turn: 0,
-            turns: VecDeque::new(),
+            turns: Turns::default(),
             error: None,
         }
     }
@@ -166,18 +150,18 @@ impl Feed {
         post: &Post,
     ) -> Result<Option<u32>, String> {
         self.start(post)?;
-        self.turn = self.turn.wrapping_add(1);
         let ids = set.iter().filter(|key| !key.manual).map(|key| key.id);
-        self.turns.push_back(Turn {
-            turn: self.turn,
-            generation,
-            ids: ids.collect(),
-        });
+        let turn = self.turns.take(generation, ids.collect());
         for fill in &self.fills {
-            fill.worker.want(set.clone(), self.turn);
+            fill.worker.want(set.clone(), turn);
         }
         self.wanted = Some(set);
-        Ok(self.confirmable())
+        Ok(self.turns.confirmable())
+    }
+
+    /// A new engine begins: what an earlier one waits for is not confirmed any more.
+    pub(super) fn forget_generations(&mut self) {
+        self.turns.forget_generations();
     }
 
     fn start(&mut self, post: &Post) -> Result<(), String> {
@@ -186,6 +170,7 @@ impl Feed {
             return Ok(());
         }
         self.set += 1;
+        let mut fills = Vec::new();
         for (at, (sink, settings)) in self.prepared.drain(..).zip(&self.settings).enumerate() {
             let teller = Teller {
                 post: post.clone(),
@@ -193,13 +178,18 @@ impl Feed {
                 at,
             };
             let on_report = Box::new(move |report| teller.tell(Outcome::Report(report)));
-            let worker = Worker::spawn(sink, settings.protocols(), on_report);
-            self.fills.push(Fill {
-                worker: worker.map_err(|error| error.to_string())?,
-                done: None,
-                reported: false,
-            });
+            match Worker::spawn(sink, settings.protocols(), on_report) {
+                Ok(worker) => fills.push(Fill {
+                    worker,
+                    reported: false,
+                    down: false,
+                }),
+                // All or none: a sink that is missing must not look done.
+                Err(error) => return Err(error.to_string()),
+            }
         }
+        self.turns.begin(fills.len());
+        self.fills = fills;
         Ok(())
     }
 
@@ -210,41 +200,23 @@ impl Feed {
 
     /// Takes note of a report.
     pub(super) fn reported(&mut self, at: usize, report: &Report) -> Follows {
-        let about = self.turns.iter().find(|turn| turn.turn == report.generation);
         let mut follows = Follows {
-            generation: about.and_then(|turn| turn.generation),
+            generation: self.turns.generation(report.generation),
             ..Follows::default()
         };
         if report.result.is_ok() {
-            follows.took = about.map(|turn| turn.ids.clone());
+            follows.took = self.turns.ids(report.generation).map(<[u16]>::to_vec);
         }
         if let Some(fill) = self.fills.get_mut(at) {
             fill.reported = true;
-            if report.is_done() {
-                fill.done = fill.done.max(Some(report.generation));
-            }
+            follows.up = fill.down && report.result.is_ok();
+            fill.down = report.down;
         }
-        follows.confirm = self.confirmable();
+        if report.is_done() {
+            self.turns.done(at, report.generation);
+        }
+        follows.confirm = self.turns.confirmable();
         follows
-    }
-
-    /// The newest generation that every sink is done with. Turns before it are forgotten.
-    fn confirmable(&mut self) -> Option<u32> {
-        let done = if self.fills.is_empty() {
-            Some(self.turn)
-        } else {
-            self.fills.iter().map(|fill| fill.done).min().flatten()
-        };
-        let done = done?;
-        let mut confirm = None;
-        for turn in self.turns.iter_mut().filter(|turn| turn.turn <= done) {
-            confirm = turn.generation.take().or(confirm);
-        }
-        // The last is kept: a daemon that comes back reports it again.
-        while self.turns.len() > 1 && self.turns.front().is_some_and(|turn| turn.turn <= done) {
-            self.turns.pop_front();
-        }
-        confirm
     }
 
     /// Whether every sink has been tried.
@@ -256,7 +228,7 @@ impl Feed {
     pub(super) fn release(&mut self) {
         self.prepared.clear();
         self.wanted = None;
-        self.turns.clear();
+        self.turns.begin(0);
         // What they still say is not listened to.
         self.set += 1;
         let fills = std::mem::take(&mut self.fills);
@@ -320,7 +292,7 @@ impl Feed {
                     Standing::Failing => "failing",
                     Standing::Down => "down",
                 },
-                "generation": status.generation,
+                "generation": status.generation.and_then(|turn| self.turns.generation(turn)),
                 "attempts": status.attempts,
                 "error": status.error.as_ref().map(SinkError::problem),
                 "remedy": status.error.as_ref().map(SinkError::remedy),

@@ -7,7 +7,7 @@ use karp_std::sinks::{KeySet, worker::Report};
 use serde_json::json;
 
 use super::{
-    feed::{Fed, Outcome},
+    feed::{Fed, Follows, Outcome},
     open,
     runtime::Runtime,
 };
@@ -78,7 +78,7 @@ impl Runtime {
         };
         let follows = self.feed.reported(fed.at, report);
         let name = self.feed.name(fed.at);
-        self.tell_report(&name, report, follows.generation);
+        self.tell_report(&name, report, &follows);
         if let Some(ids) = follows.took {
             self.keeper.took(&name, report.epoch.as_deref(), &ids);
             self.keeper.write();
@@ -101,13 +101,17 @@ impl Runtime {
         }
     }
 
-    fn tell_report(&self, name: &str, report: &Report, generation: Option<u32>) {
-        if report.restarted {
+    fn tell_report(&self, name: &str, report: &Report, follows: &Follows) {
+        if report.restarted || follows.up {
             tracing::info!(
                 sink = name,
-                "the routing daemon is another run; it was filled anew"
+                restarted = report.restarted,
+                "the routing daemon is there again"
             );
-            self.publish("daemon_up", json!({ "sink": name, "restarted": true }));
+            self.publish(
+                "daemon_up",
+                json!({ "sink": name, "restarted": report.restarted }),
+            );
         }
         match &report.result {
             Ok(elapsed) => {
@@ -115,7 +119,7 @@ impl Runtime {
                 tracing::info!(sink = name, ms, "keys filled in");
                 self.publish(
                     "sink_applied",
-                    json!({ "sink": name, "generation": generation, "elapsed_ms": ms, "attempt": report.attempt }),
+                    json!({ "sink": name, "generation": follows.generation, "elapsed_ms": ms, "attempt": report.attempt }),
                 );
             }
             Err(error) if report.down => {

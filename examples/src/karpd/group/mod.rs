@@ -8,6 +8,7 @@ mod open;
 mod requests;
 mod runtime;
 mod status;
+mod turns;
 
 use std::{
     io::Write as _,

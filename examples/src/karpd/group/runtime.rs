@@ -320,6 +320,7 @@ impl Runtime {
         self.told_priority = self.config.settings.priority;
         self.address = Some(address);
         self.endpoint = Some(endpoint);
+        self.feed.forget_generations();
         self.phase = Phase::Running;
         self.link = None;
         self.fresh = None;
