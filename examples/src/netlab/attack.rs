@@ -56,6 +56,17 @@ pub struct Heard {
     pub octets: Vec<u8>,
 }
 
+impl Heard {
+    /// The key id in its header, if it has cryptographic authentication (RFC 2328 section D.3).
+    #[must_use]
+    pub fn key_id(&self) -> Option<u16> {
+        match self.octets.get(14..19)? {
+            [0, 2, _, _, id] => Some(u16::from(*id)),
+            _ => None,
+        }
+    }
+}
+
 /// What was heard.
 #[derive(Debug, Default)]
 pub struct Library {
@@ -409,6 +420,23 @@ mod tests {
         assert_eq!(library.counts(), (1, 1, 1));
         assert_eq!(library.ospf[0].octets, b"hello");
         assert_eq!(library.ospf[0].source, Ipv4Addr::new(10, 9, 0, 1));
+    }
+
+    #[test]
+    fn the_key_id_is_where_ospf_has_it() {
+        let mut octets = vec![0; 24];
+        octets[15] = 2;
+        octets[18] = 77;
+        let mut heard = Heard {
+            at_ms: 0,
+            source: ALL_ROUTERS,
+            octets,
+        };
+        assert_eq!(heard.key_id(), Some(77));
+        heard.octets[15] = 0;
+        assert_eq!(heard.key_id(), None, "not authenticated");
+        heard.octets.truncate(17);
+        assert_eq!(heard.key_id(), None, "too short");
     }
 
     #[test]

@@ -19,6 +19,8 @@ pub struct Source<'a> {
     pub stalls: &'a [Stall],
     /// How many routers there are.
     pub routers: usize,
+    /// How many neighbours each should have.
+    pub neighbours: usize,
     /// What they speak.
     pub protocols: &'a [Watched],
     /// The manual key's id, if daemons start with one.
@@ -157,7 +159,6 @@ fn draw(event: &Event, bands: &mut [Band], marks: &mut Vec<Mark>, source: &Sourc
             marks.push(Mark::new(*at_ms, class, text.clone()));
         }
         Event::Adjacency(change) => {
-            let others = source.routers.saturating_sub(1);
             let Some(band) = bands.get_mut(change.adjacency.router) else {
                 return;
             };
@@ -174,7 +175,7 @@ fn draw(event: &Event, bands: &mut [Band], marks: &mut Vec<Mark>, source: &Sourc
                 .count();
             let class = match up {
                 0 => Class::Alone,
-                up if up < others => Class::Forming,
+                up if up < source.neighbours => Class::Forming,
                 _ => Class::Full,
             };
             if let Some((_, pen)) = band.adjacencies.iter_mut().find(|(whose, _)| *whose == protocol) {
@@ -271,6 +272,7 @@ mod tests {
             losses: &[],
             stalls: &[],
             routers: 2,
+            neighbours: 1,
             protocols: &[Watched::Ospf2],
             manual: None,
             began_ms: 1000,

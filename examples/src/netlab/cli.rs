@@ -180,8 +180,9 @@ fn play(
         .map(|((router, _, id), used)| (*router, *id, used.first_ms))
         .collect();
     let asked = std::mem::take(&mut lab.measures.asked).into_iter();
+    let members = lab.routers.len() - lab.plan.outsiders;
     lab.measures.rekey_wire_ms = asked
-        .filter_map(|(id, from)| on_wire(&firsts, lab.routers.len(), id, from))
+        .filter_map(|(id, from)| on_wire(&firsts, members, id, from))
         .collect();
     let verdict = report::judge(&lab, &ended, scenario.wants_loss, &more);
     lab.keep_logs();

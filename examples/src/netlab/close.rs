@@ -39,6 +39,7 @@ impl Lab {
                 losses: self.record.losses(),
                 stalls: &stalls,
                 routers: self.routers.len(),
+                neighbours: self.routers.len() - self.plan.outsiders - 1,
                 protocols: &self.plan.protocols,
                 manual: self.manual().map(|key| key.id),
                 began_ms: self.began_ms,

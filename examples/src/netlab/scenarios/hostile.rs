@@ -5,7 +5,7 @@ use std::{sync::atomic::Ordering, time::Duration};
 use super::{
     super::{
         attack::{Attack, HOST, Listener},
-        lab::{End, Lab},
+        lab::{BLOCKER_ID, End, Lab},
         record::{Event, Level},
         watch::unix_ms,
     },
@@ -32,7 +32,17 @@ pub(super) fn play(lab: &mut Lab) -> Result<(), End> {
         return Err(End::now("no key server"));
     };
     // Of earlier keys, and of before the reboot; not of the session under way: that is the routing protocol's own affair.
-    let old = listener.ospf_between(0, before_reboot);
+    let hosts: Vec<u8> = lab
+        .routers
+        .iter()
+        .filter(|router| !router.is_outsider)
+        .map(|router| router.host)
+        .collect();
+    let mut old = listener.ospf_between(0, before_reboot);
+    old.retain(|heard| {
+        let is_keyed = heard.key_id().is_some_and(|key| key != BLOCKER_ID && key != id);
+        is_keyed && hosts.contains(&heard.source.octets()[3])
+    });
     let (_, announcements, first_messages) = listener.counts();
     if old.len() < 10 || announcements == 0 || first_messages == 0 {
         return Err(End::now(format!(
@@ -44,12 +54,6 @@ pub(super) fn play(lab: &mut Lab) -> Result<(), End> {
         "the attacker replays {} OSPF packets of earlier keys and of before the reboot, forges announcements, and floods",
         old.len()
     ));
-    let hosts: Vec<u8> = lab
-        .routers
-        .iter()
-        .filter(|router| !router.is_outsider)
-        .map(|router| router.host)
-        .collect();
     let story = DemoEntropy::new(Some(lab.options.seed), 1);
     let attack = Attack::start(&attacker, &hosts, old, &listener, story)?;
     let span = if lab.options.short { 15 } else { 60 };
