@@ -33,6 +33,10 @@ A hello counts by what its sender was when it sent it and its receiver when it j
 that crashed, left, was evicted, or came back and has no keys yet is not 'live with keys'. What an
 eviction refuses while it changes all keys without overlap, as the protocol has it, is counted apart.
 
+PICTURE: --svg FILE draws the run, also one that failed: time from left to right, a band for each
+router with its role, the id of the key that it sends with, and how many of the others it hears.
+Signs on the lanes are events; under the pointer a browser shows what each thing is.
+
 ONE ROUTER: --node, --interface and --config run a single router from a configuration file
 (karp-std/karp.example.toml documents every field) until Ctrl-C; then it leaves its group. Two
 terminals of one machine, with one file for both and a port each:
@@ -75,6 +79,11 @@ struct Arguments {
     /// One JSON object a line: {"event": .., "t_ms": .., ..}, and {"summary": ..} as the last one.
     #[arg(long)]
     json: bool,
+
+    /// Draw the run as a timeline to this SVG file: each router's role, the key that it sends with, and how many of the
+    /// others it hears; steps and events by number.
+    #[arg(long, value_name = "FILE", conflicts_with = "node")]
+    svg: Option<PathBuf>,
 
     /// Write every endpoint's log to standard error, each datagram that was dropped included.
     #[arg(long)]
@@ -144,6 +153,13 @@ fn run(arguments: Arguments) -> anyhow::Result<ExitCode> {
         stop,
     };
     let outcome = lan::run(options, timeline)?;
+    // A run that failed needs its picture most.
+    if let Some(path) = &arguments.svg {
+        outcome
+            .chart
+            .write(path)
+            .with_context(|| format!("--svg: {} cannot be written", path.display()))?;
+    }
     if let Some(why) = &outcome.failure {
         if outcome.interrupted {
             return Ok(ExitCode::from(130));

@@ -84,9 +84,35 @@ fn check(options: &Options) -> Vec<Value> {
         .filter(|event| event["event"] == "step_done")
         .count();
     assert_eq!(steps, 10);
+    check_picture(&outcome, options.routers);
     let text = format!("{lines:?}");
     assert!(!text.contains("Secret"), "no key is shown");
     lines
+}
+
+/// Its file has a band for each router, in which it is seen with a role, with keys and with neighbours.
+fn check_picture(outcome: &Outcome, routers: usize) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("lan.svg");
+    outcome.chart.write(&path).unwrap();
+    let text = std::fs::read_to_string(&path).unwrap();
+    let document = roxmltree::Document::parse(&text).unwrap();
+    for n in 1..=routers {
+        let name = format!("r{n}");
+        let mut nodes = document.descendants();
+        let band = nodes
+            .find(|node| node.attribute("data-router") == Some(name.as_str()))
+            .unwrap_or_else(|| panic!("{name} is not in the picture"));
+        let has = |class: &str| {
+            let mut nodes = band.descendants();
+            nodes.any(|node| node.attribute("class") == Some(class))
+        };
+        for class in ["span member", "span manual-key", "span key", "span full"] {
+            assert!(has(class), "{name} has no {class}");
+        }
+        assert!(!has("mark lost"), "{name} refused a hello in the picture only");
+    }
+    assert_eq!(text.matches("class=\"phase\"").count(), 10);
 }
 
 #[test]

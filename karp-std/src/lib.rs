@@ -4,6 +4,8 @@
 //! - [`config`] reads a node's configuration from a TOML file. Every mistake is told by file, line, field and remedy.
 //! - [`endpoint`] is an engine with its two UDP sockets, for any event loop. [`driver`] has a loop with a thread;
 //!   `karp_std::tokio`, behind the feature `tokio`, one for tokio.
+//! - [`sinks`] bring the keys of a link into routing daemons, [`follow`] sees what those daemons do; [`daemons`] has the clients
+//!   that both talk through. [`kept`] holds the keys over a restart of the program.
 //! - [`socket`], [`clock`], [`entropy`], [`heap`] and [`credentials`] are the parts, for hosts that put them together
 //!   in their own way.
 //!
@@ -17,11 +19,13 @@
 pub mod clock;
 pub mod config;
 pub mod credentials;
+pub mod daemons;
 pub mod driver;
 pub mod endpoint;
 pub mod entropy;
 pub mod follow;
 pub mod heap;
+pub mod kept;
 mod loss;
 mod mailbox;
 pub mod sinks;

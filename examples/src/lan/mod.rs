@@ -26,6 +26,7 @@
 //! (PROTOCOL.md section 7), so between the command and the moment at which all remaining routers send with the new key,
 //! a hello under a key from before the eviction may be refused for its unknown key. These are shown as `cut over`.
 
+mod film;
 mod network;
 pub mod plan;
 mod report;
@@ -37,7 +38,7 @@ pub use report::Summary;
 
 use plan::Options;
 
-use crate::timeline::Timeline;
+use crate::{picture::Chart, timeline::Timeline};
 
 /// How a run ended.
 #[derive(Debug)]
@@ -53,6 +54,8 @@ pub struct Outcome {
     pub hold_ms: u64,
     /// It was ended from outside.
     pub interrupted: bool,
+    /// The run as a picture.
+    pub chart: Chart,
 }
 
 impl Outcome {

@@ -13,6 +13,7 @@ use karp_std::{clock, driver, endpoint::Notice};
 use serde_json::json;
 
 use super::{
+    film::Film,
     plan::{self, Options, Plan},
     router::{KeyName, Life, Router, Running, Totals},
     tally::{Standing, Tally},
@@ -20,6 +21,7 @@ use super::{
 use crate::{
     entropy::DemoEntropy,
     hello::{self, Speaker},
+    picture::Class,
     timeline::{Timeline, Tone},
 };
 
@@ -49,6 +51,7 @@ pub(super) struct Network {
     pub(super) timeline: Timeline,
     pub(super) routers: Vec<Router>,
     pub(super) tally: Tally,
+    pub(super) film: Film,
     pub(super) longest_stall_ms: u64,
     /// Something that must never happen did.
     pub(super) broken: Option<String>,
@@ -63,10 +66,12 @@ impl Network {
         let mut story = plan.story();
         let mut order: Vec<usize> = (0..plan.options.routers).collect();
         story.shuffle(&mut order);
+        let routers: Vec<Router> = (0..plan.options.routers)
+            .map(|index| Router::new(index, 100))
+            .collect();
         Ok(Self {
-            routers: (0..plan.options.routers)
-                .map(|index| Router::new(index, 100))
-                .collect(),
+            film: Film::new(&routers, clock::now()),
+            routers,
             plan,
             story,
             timeline,
@@ -143,12 +148,14 @@ impl Network {
         self.order = order;
         let now = clock::now();
         self.timeline.tick(now);
+        self.film.look(&self.routers, now);
         let asked = u64::try_from(timeout.as_millis()).unwrap_or(0);
         let stall = now.since(before).as_millis().saturating_sub(asked);
         if stall > self.longest_stall_ms {
             self.longest_stall_ms = stall;
         }
         if stall >= self.hold().as_millis() {
+            self.film.stall(before, now);
             let text =
                 format!("the machine stood still for {stall} ms, longer than any router waits for another");
             self.timeline
@@ -183,12 +190,14 @@ impl Network {
                 continue;
             }
             let judged = speaker.judge(packet, endpoint.engine().key_table(), now);
-            if let (Some(from), Err(refusal)) = (
-                self.tally.judged(index, standing, mark, &judged, now),
-                judged.verdict,
-            ) {
-                let (from, key) = (plan::name(from), judged.key.unwrap_or_default());
+            if let Some(refused) = self.tally.judged(index, standing, mark, &judged, now) {
+                let (from, key) = (plan::name(refused.from), judged.key.unwrap_or_default());
+                let refusal = refused.refusal;
                 let text = format!("refuses {from}'s hellos under key {key}: {}", refusal.name());
+                self.film.refused(index, now, refused.class, &text);
+                if !refused.is_news {
+                    continue;
+                }
                 let fields = json!({ "from": from, "key": key, "reason": refusal.name() });
                 self.timeline
                     .gather(now, Tone::Bad, "refused", &router.name, text, fields);
@@ -248,6 +257,16 @@ impl Network {
     fn tell(&mut self, index: usize, event: &Event, now: Instant) {
         if matches!(event, Event::RoleChanged { role: Role::Member }) {
             self.routers[index].admit();
+        }
+        match event {
+            Event::RoleChanged { role: Role::Gcks } => {
+                self.film.event(index, now, Class::Office, "takes office");
+            }
+            Event::RekeyStarted { id } => {
+                let text = format!("begins a rollover to key {id}");
+                self.film.event(index, now, Class::Rekey, &text);
+            }
+            _ => {}
         }
         let router = self.routers[index].name.clone();
         let in_office = self.routers[index].role() == Role::Gcks;

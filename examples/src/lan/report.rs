@@ -104,13 +104,41 @@ pub(super) fn finish(mut net: Network, ended: Result<(), End>) -> Outcome {
         }
     }
     net.timeline.object(&summary.json());
+    let (hold_ms, longest_stall_ms) = (net.hold().as_millis(), net.longest_stall_ms);
+    let chart = net.film.finish(
+        format!("lan: {} routers on loopback", summary.routers),
+        subtitle(&net.plan.options, &summary),
+        now,
+    );
     Outcome {
+        chart,
         summary,
         failure,
-        longest_stall_ms: net.longest_stall_ms,
-        hold_ms: net.hold().as_millis(),
+        longest_stall_ms,
+        hold_ms,
         interrupted,
     }
+}
+
+/// The picture's second line: with what the run was made, and how it ended.
+fn subtitle(options: &plan::Options, summary: &Summary) -> String {
+    let credentials = if options.signed {
+        "Ed25519 credentials"
+    } else {
+        "pre-shared keys"
+    };
+    let seed = options
+        .seed
+        .map_or(String::new(), |seed| format!(", seed {seed}"));
+    let verdict = if summary.ok { "held" } else { "FAILED" };
+    format!(
+        "{credentials}, {} % loss{seed}. {verdict}: {} hellos sent, {} accepted, {} refused between routers with keys, {} rollovers",
+        options.loss,
+        summary.hellos_sent,
+        summary.hellos_accepted,
+        summary.hellos_rejected,
+        summary.rollovers
+    )
 }
 
 /// What must be true at the end.

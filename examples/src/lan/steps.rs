@@ -17,7 +17,7 @@ use super::{
     router::{KeyName, Life},
     tally::CutOver,
 };
-use crate::{hello, timeline::Tone};
+use crate::{hello, picture::Class, timeline::Tone};
 
 /// What role hints map to (PROTOCOL.md section 8).
 mod priority {
@@ -109,6 +109,7 @@ pub(super) fn play(net: &mut Network) -> Result<(), End> {
         let heading = format!("{}. {}", at + 1, step.title);
         let fields = json!({ "step": step.name, "number": at + 1 });
         net.timeline.say(begin, Tone::Heading, "step", &heading, fields);
+        net.film.begin(begin, step.title);
         (step.play)(net).map_err(|end| match end {
             End::Failed(why) => End::Failed(format!("step {:?} failed: {why}", step.name)),
             End::Interrupted => End::Interrupted,
@@ -167,6 +168,13 @@ fn limit(net: &Network) -> Duration {
 
 fn say(net: &mut Network, router: usize, event: &str, text: &str) {
     let name = plan::name(router);
+    let class = match event {
+        "rekey" => Class::Rekey,
+        "crash" => Class::Crash,
+        "reboot" => Class::Return,
+        _ => Class::Act,
+    };
+    net.film.mark(clock::now(), class, format!("{name} {text}"));
     let line = format!("{name:<11} {text}");
     net.timeline
         .say(clock::now(), Tone::Act, event, &line, json!({ "router": name }));

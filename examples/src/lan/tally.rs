@@ -94,6 +94,16 @@ struct Record {
     at: Instant,
 }
 
+/// A hello that was refused.
+pub(super) struct Refused {
+    /// Who sent it.
+    pub(super) from: usize,
+    pub(super) class: Class,
+    pub(super) refusal: Refusal,
+    /// It is a fault, and the first one of this sender, receiver and key.
+    pub(super) is_news: bool,
+}
+
 /// Counts hellos, and knows each again until all have judged it.
 #[derive(Default)]
 pub(super) struct Tally {
@@ -141,7 +151,7 @@ impl Tally {
         self.records.get(&mark).map(|record| record.from)
     }
 
-    /// Counts a verdict. The sender, if it is the first fault of its kind: told once for each sender, receiver and key.
+    /// Counts a verdict. What there is to tell of it, if it is a refusal.
     pub(super) fn judged(
         &mut self,
         at: usize,
@@ -149,7 +159,7 @@ impl Tally {
         mark: u64,
         judged: &Judged,
         now: Instant,
-    ) -> Option<usize> {
+    ) -> Option<Refused> {
         let record = self.records.get(&mark).copied()?;
         self.judged += 1;
         let Err(refusal) = judged.verdict else {
@@ -162,10 +172,8 @@ impl Tally {
         };
         let class = self.classify(record.standing, standing, refusal, judged);
         *self.refused.entry((class, refusal)).or_default() += 1;
-        if class != Class::Fault || !self.told.insert((at, record.from, judged.key, refusal)) {
-            return None;
-        }
-        if self.faults.len() < 8 {
+        let is_news = class == Class::Fault && self.told.insert((at, record.from, judged.key, refusal));
+        if is_news && self.faults.len() < 8 {
             self.faults.push(format!(
                 "{} refused a {} hello of {} at {} ms of age for {} (key id {:?})",
                 super::plan::name(at),
@@ -176,7 +184,12 @@ impl Tally {
                 judged.key,
             ));
         }
-        Some(record.from)
+        Some(Refused {
+            from: record.from,
+            class,
+            refusal,
+            is_news,
+        })
     }
 
     fn classify(&self, sender: Standing, receiver: Standing, refusal: Refusal, judged: &Judged) -> Class {

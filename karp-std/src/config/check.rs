@@ -41,7 +41,9 @@ pub(super) fn configuration(
     loader: &Loader,
     mode: Option<u32>,
 ) -> Result<Configuration> {
-    let (source, document) = Source::parse::<schema::Document>(text, path, &loader.others)?;
+    let (source, document) = Source::parse::<schema::Document>(text, path, |table| {
+        !loader.others.iter().any(|other| other == table)
+    })?;
     let check = Check {
         source,
         document,
@@ -64,7 +66,7 @@ pub(super) fn configuration(
 }
 
 struct Check<'t> {
-    source: Source<'t>,
+    source: Source,
     document: schema::Document,
     loader: &'t Loader,
     path: &'t Path,

@@ -13,6 +13,7 @@
 
 mod check;
 mod error;
+mod host;
 mod schema;
 mod source;
 mod values;
@@ -22,7 +23,7 @@ use std::{fmt, net::IpAddr, path::Path};
 use karp_core::config::Settings;
 use zeroize::Zeroizing;
 
-pub use self::error::ConfigFileError;
+pub use self::{error::ConfigFileError, host::HostTables};
 use crate::{
     credentials::{CredentialError, Store, read_file},
     heap::Sizes,
@@ -126,22 +127,8 @@ impl Loader {
     /// # Errors
     /// As there.
     pub fn load(&self, path: &Path) -> Result<Configuration, ConfigFileError> {
-        let unreadable = |error: &CredentialError| ConfigFileError {
-            file: path.to_owned(),
-            line: None,
-            field: String::new(),
-            problem: error.problem(),
-            remedy: error.remedy(),
-        };
-        let (octets, mode) = read_file(path, MAX_CONFIG).map_err(|error| unreadable(&error))?;
-        let text = text(&octets).map_err(|line| ConfigFileError {
-            file: path.to_owned(),
-            line: Some(line),
-            field: String::new(),
-            problem: "this is not text in UTF-8".to_owned(),
-            remedy: "save the file as UTF-8".to_owned(),
-        })?;
-        check::configuration(text, path, self, Some(mode))
+        let (octets, mode) = read(path)?;
+        check::configuration(text(&octets, path)?, path, self, Some(mode))
     }
 
     /// As [`Configuration::parse`].
@@ -153,10 +140,27 @@ impl Loader {
     }
 }
 
+/// The file's octets and permission bits.
+fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), ConfigFileError> {
+    read_file(path, MAX_CONFIG).map_err(|error: CredentialError| ConfigFileError {
+        file: path.to_owned(),
+        line: None,
+        field: String::new(),
+        problem: error.problem(),
+        remedy: error.remedy(),
+    })
+}
+
 /// The text, or the line where it ceases to be one.
-fn text(octets: &Zeroizing<Vec<u8>>) -> Result<&str, usize> {
+fn text<'o>(octets: &'o Zeroizing<Vec<u8>>, path: &Path) -> Result<&'o str, ConfigFileError> {
     std::str::from_utf8(octets).map_err(|error| {
         let valid = octets.get(..error.valid_up_to()).unwrap_or_default();
-        valid.iter().filter(|octet| **octet == b'\n').count() + 1
+        ConfigFileError {
+            file: path.to_owned(),
+            line: Some(valid.iter().filter(|octet| **octet == b'\n').count() + 1),
+            field: String::new(),
+            problem: "this is not text in UTF-8".to_owned(),
+            remedy: "save the file as UTF-8".to_owned(),
+        }
     })
 }

@@ -21,18 +21,21 @@ struct Place {
 }
 
 /// A configuration's text with the places of its fields.
-pub(super) struct Source<'t> {
+pub(super) struct Source {
     file: PathBuf,
-    text: &'t str,
+    /// Where each line ends, and where the text does.
+    line_ends: Vec<usize>,
+    len: usize,
     places: Vec<Place>,
 }
 
-impl<'t> Source<'t> {
-    /// Reads `text` as a `T`. Top-level tables named in `others` belong to somebody else and are left out.
+impl Source {
+    /// Reads `text` as a `T`. Only the top-level tables that `takes` wants are looked at; the others belong to somebody
+    /// else.
     pub(super) fn parse<T: DeserializeOwned>(
-        text: &'t str,
+        text: &str,
         file: &Path,
-        others: &[String],
+        takes: impl Fn(&str) -> bool,
     ) -> Result<(Self, T), ConfigFileError> {
         let (table, errors) = DeTable::parse_recoverable(text);
         let mut places = Vec::new();
@@ -40,7 +43,8 @@ impl<'t> Source<'t> {
         places.sort_by_key(|place| place.key.start);
         let source = Self {
             file: file.to_owned(),
-            text,
+            line_ends: text.match_indices('\n').map(|(at, _)| at).collect(),
+            len: text.len(),
             places,
         };
         if let Some(error) = errors.into_iter().next() {
@@ -48,7 +52,8 @@ impl<'t> Source<'t> {
         }
         let span = table.span();
         let mut table = table.into_inner();
-        for other in others {
+        let names: Vec<String> = table.keys().map(|name| name.get_ref().to_string()).collect();
+        for other in names.iter().filter(|name| !takes(name)) {
             table.remove(other.as_str());
         }
         match T::deserialize(toml::Deserializer::from(Spanned::new(span, table))) {
@@ -102,13 +107,12 @@ impl<'t> Source<'t> {
     }
 
     fn line(&self, offset: usize) -> usize {
-        let before = self.text.as_bytes().get(..offset).unwrap_or(self.text.as_bytes());
-        before.iter().filter(|octet| **octet == b'\n').count() + 1
+        self.line_ends.partition_point(|end| *end < offset) + 1
     }
 
     /// Text that is no TOML. The field is the last one that begins at or ahead of the place.
     fn syntax_error(&self, error: &toml::de::Error) -> ConfigFileError {
-        let at = error.span().map_or(self.text.len(), |span| span.start);
+        let at = error.span().map_or(self.len, |span| span.start);
         let field = self
             .places
             .iter()

@@ -5,7 +5,7 @@ use std::net::SocketAddr;
 use karp_core::{
     error::DropReason,
     identity::Identity,
-    io::Event,
+    io::{Alarm, Event},
     time::{Duration, Instant},
 };
 use tracing::{debug, info, warn};
@@ -33,6 +33,11 @@ pub(super) fn event(node: &Identity, event: &Event) {
         Event::PeerLeft { peer } => info!(%node, %peer, "peer left"),
         Event::RekeyStarted { id } => info!(%node, key = id, "rollover started"),
         Event::RekeyCompleted { id } => info!(%node, key = id, "rollover completed"),
+        // Part of every change of keys where a daemon is filled; whoever fills it tells of faults.
+        Event::Alarm {
+            alarm: Alarm::InstallPending,
+            raised,
+        } => debug!(%node, raised, "installation is awaited"),
         Event::Alarm { alarm, raised: true } => warn!(%node, alarm = alarm.name(), "alarm raised"),
         Event::Alarm { alarm, raised: false } => info!(%node, alarm = alarm.name(), "alarm ended"),
         other => info!(%node, event = ?other, "event"),

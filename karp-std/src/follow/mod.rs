@@ -1,12 +1,18 @@
 //! Following the routing protocol (PROTOCOL.md section 8): what a daemon shows of itself becomes election priorities and
 //! requests for new keys.
 //!
-//! An [`Observer`] looks at one protocol of one daemon on one interface and gives [`Snapshot`]s. A tracker is pure: it
+//! An [`Observer`] looks at one protocol of one daemon on one interface and gives [`Snapshot`]s. A [`Tracker`] is pure: it
 //! compares each snapshot with what it saw before and says what follows ([`Advice`]).
+
+pub mod bird;
+pub mod frr;
+mod tracker;
 
 use std::{fmt, time::Duration};
 
 use karp_core::{algorithm::RoutingProtocol, command::RekeyReason};
+
+pub use self::tracker::{Priorities, Tracker};
 
 /// What this router is to the routing protocol on the link.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
@@ -53,7 +59,8 @@ pub trait Observer: Send {
     /// What it looks at, for logs and status.
     fn describe(&self) -> String;
 
-    /// What the daemon shows now.
+    /// What the daemon shows now. A neighbour of which the daemon told that it went down is shown down once, even if it is
+    /// up again by now.
     ///
     /// # Errors
     /// Why it cannot be seen. The next call tries from the beginning.

@@ -63,8 +63,14 @@ impl SinkKey {
 
     /// The same key apart from what it is good for.
     pub(super) fn is_same_key(&self, other: &Self) -> bool {
-        (self.protocol, self.id, self.algorithm) == (other.protocol, other.id, other.algorithm)
+        self.has_same_id(other)
+            && (self.algorithm, self.manual) == (other.algorithm, other.manual)
             && self.secret == other.secret
+    }
+
+    /// A key that a daemon cannot hold beside the other.
+    pub(super) fn has_same_id(&self, other: &Self) -> bool {
+        (self.protocol, self.id) == (other.protocol, other.id)
     }
 }
 
@@ -81,7 +87,8 @@ impl fmt::Debug for SinkKey {
     }
 }
 
-/// All keys of one link, by protocol and key id, each pair once. At most one key of a protocol is Active.
+/// All keys of one link, sorted by protocol and key id. Whatever it is made of, each pair of these is there once and at
+/// most one key of a protocol is Active.
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 pub struct KeySet {
     keys: Vec<SinkKey>,
@@ -147,12 +154,67 @@ impl KeySet {
     }
 }
 
-/// Of keys with one protocol and id the first counts, as in the key table's look-up.
+/// Of several keys with one protocol and id the one that is sent with counts, else the first, as in the key table's
+/// look-up. Of several keys of a protocol that claim to be sent with, the first is; the others are Retiring.
 impl FromIterator<SinkKey> for KeySet {
     fn from_iter<T: IntoIterator<Item = SinkKey>>(keys: T) -> Self {
-        let mut keys: Vec<SinkKey> = keys.into_iter().collect();
-        keys.sort_by_key(|key| (key.protocol, key.id));
+        let mut sending = Vec::new();
+        let one_sender = |mut key: SinkKey| {
+            if key.state == RowState::Active {
+                if sending.contains(&key.protocol) {
+                    key.state = RowState::Retiring;
+                } else {
+                    sending.push(key.protocol);
+                }
+            }
+            key
+        };
+        let mut keys: Vec<SinkKey> = keys.into_iter().map(one_sender).collect();
+        keys.sort_by_key(|key| (key.protocol, key.id, key.state != RowState::Active));
         keys.dedup_by_key(|key| (key.protocol, key.id));
         Self { keys }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use karp_core::algorithm::{RoutingAlgorithm::HmacSha256, RoutingProtocol::*};
+
+    use super::*;
+
+    fn key(protocol: RoutingProtocol, id: u16, state: RowState) -> SinkKey {
+        SinkKey::new(protocol, id, HmacSha256, state, b"secret")
+    }
+
+    #[test]
+    fn a_set_has_one_sender_and_each_id_once() {
+        let set: KeySet = [
+            key(Ospfv3, 2, RowState::Active),
+            key(Ospfv2, 2, RowState::Pending),
+            key(Ospfv2, 2, RowState::Active),
+            key(Ospfv2, 1, RowState::Active),
+            key(Ospfv2, 1, RowState::Pending),
+        ]
+        .into_iter()
+        .collect();
+        let rows: Vec<_> = set.iter().map(|key| (key.protocol, key.id, key.state)).collect();
+        assert_eq!(
+            rows,
+            [
+                (Ospfv2, 1, RowState::Retiring),
+                (Ospfv2, 2, RowState::Active),
+                (Ospfv3, 2, RowState::Active)
+            ]
+        );
+        assert_eq!(set.protocols(), [Ospfv2, Ospfv3]);
+        assert_eq!(set.sending(Ospfv2).map(|key| key.id), Some(2));
+        assert_eq!(set.only(&[Ospfv3]).protocols(), [Ospfv3]);
+        assert!(set.only(&[Babel]).is_empty());
+    }
+
+    #[test]
+    fn a_key_is_never_printed() {
+        let text = format!("{:?}", key(Ospfv2, 1, RowState::Active));
+        assert!(!text.contains("secret") && !text.contains("115"), "{text}");
     }
 }

@@ -8,18 +8,30 @@
 //! Activation is an explicit change and never a time of day in the daemon: its clock may step without any adjacency
 //! dropping.
 //!
-//! A sink may block: give it a thread of its own. Its node acknowledges an update only when the sink has succeeded
+//! A sink may block. A [`Worker`](worker::Worker) gives it a thread of its own, tries again what failed, and fills a daemon
+//! that has started anew. Its node acknowledges an update only when every sink has succeeded
 //! ([`Command::Installed`](karp_core::command::Command::Installed)), so a rollover never goes on before every daemon has the key. A daemon that
 //! is not running has nothing to lose and counts as done ([`SinkError::is_not_running`], PROTOCOL.md section 7).
+//!
+//! No sink leaves a daemon without any key, which for most would mean without authentication. Before the first real key
+//! comes a *blocker* stands in for it: a random key under id 0, which no group uses, so that nothing is sent that others
+//! accept and nothing is accepted. A host whose sinks have the first say at boot gives each an empty [`KeySet`].
 
+pub mod bird;
+mod blocker;
+pub(crate) mod file;
+pub mod frr;
+pub mod hook;
+pub mod keychain;
 mod keys;
 mod plan;
+pub mod worker;
 
 use std::fmt;
 
 pub use self::{
     keys::{KeySet, SinkKey},
-    plan::{Plan, Step},
+    plan::{Action, Plan, Step},
 };
 
 /// Something that takes a link's keys: a routing daemon, a file, a program.

@@ -1,0 +1,135 @@
+//! The keys that are kept over a restart, and which run of which daemon holds them.
+
+use std::{collections::BTreeMap, path::Path};
+
+use karp_core::{
+    config::{KeyUse, MAX_RESUMED, ResumedKey},
+    crypto::ct_eq,
+    time::Instant,
+};
+use karp_std::kept::{File, KeptKey};
+
+/// What tells one state of the file from another.
+#[derive(PartialEq, Eq)]
+struct Mark {
+    id: u16,
+    usage: KeyUse,
+    expires: Instant,
+    holders: BTreeMap<String, Option<String>>,
+}
+
+/// The kept keys of one group.
+pub(super) struct Keeper {
+    file: Option<File>,
+    keys: Vec<KeptKey>,
+    written: Option<Vec<Mark>>,
+    /// What is wrong with the file.
+    pub(super) error: Option<String>,
+}
+
+impl Keeper {
+    pub(super) fn new(state: &Path, group: &str, identity: &str) -> Self {
+        let (file, error) = match File::new(state, group, identity) {
+            Ok(file) => (Some(file), None),
+            Err(error) => (None, Some(error.to_string())),
+        };
+        Self {
+            file,
+            keys: Vec::new(),
+            written: None,
+            error,
+        }
+    }
+
+    /// Reads what an earlier karpd kept. What is not believed is as if nothing was kept.
+    pub(super) fn load(&mut self, now: Instant) {
+        let Some(file) = &self.file else { return };
+        self.keys = file.load(now).unwrap_or_else(|error| {
+            tracing::warn!(%error, "kept keys are not used");
+            Vec::new()
+        });
+        self.written = None;
+    }
+
+    /// The keys that every sink has held all along, for a new engine; the others are forgotten. `epochs` are the runs of
+    /// the daemons now, as [`KeptKey::is_held_by`] takes them.
+    pub(super) fn resume(
+        &mut self,
+        epochs: &BTreeMap<String, Option<Option<String>>>,
+        now: Instant,
+    ) -> heapless::Vec<ResumedKey, MAX_RESUMED> {
+        self.keys
+            .retain(|key| key.expires > now && key.is_held_by(epochs));
+        let resumed = self.keys.iter().map(|kept| ResumedKey {
+            id: kept.key.id,
+            key: kept.key.key.duplicate(),
+            usage: kept.key.usage,
+            lifetime: kept.expires.since(now),
+            protocols: kept.key.protocols.clone(),
+        });
+        resumed.take(MAX_RESUMED).collect()
+    }
+
+    /// These are the engine's keys now.
+    pub(super) fn update(&mut self, keys: impl Iterator<Item = ResumedKey>, now: Instant) {
+        let old = std::mem::take(&mut self.keys);
+        for key in keys {
+            let same = old
+                .iter()
+                .find(|old| old.key.id == key.id && ct_eq(old.key.key.expose(), key.key.expose()));
+            self.keys.push(KeptKey {
+                // The same key's expiry is the same instant: do not let it drift with rounding.
+                expires: same.map_or(now.after(key.lifetime), |same| {
+                    let (before, new) = (same.expires, now.after(key.lifetime));
+                    if before.since(new).as_millis().max(new.since(before).as_millis()) <= 2 {
+                        before
+                    } else {
+                        new
+                    }
+                }),
+                holders: same.map(|same| same.holders.clone()).unwrap_or_default(),
+                key,
+            });
+        }
+    }
+
+    /// `sink` has taken the keys with these ids, and `epoch` is the run of its daemon. Keys that it had before stay with
+    /// the run that took them first: a daemon that was filled anew has lost its replay state.
+    pub(super) fn took(&mut self, sink: &str, epoch: Option<&str>, ids: &[u16]) {
+        for kept in self.keys.iter_mut().filter(|kept| ids.contains(&kept.key.id)) {
+            let held = kept.holders.entry(sink.to_owned());
+            held.or_insert_with(|| epoch.map(str::to_owned));
+        }
+    }
+
+    /// Writes the file if it does not say so already.
+    pub(super) fn write(&mut self) {
+        let Some(file) = &self.file else { return };
+        let marks = || -> Vec<Mark> {
+            let mark = |kept: &KeptKey| Mark {
+                id: kept.key.id,
+                usage: kept.key.usage,
+                expires: kept.expires,
+                holders: kept.holders.clone(),
+            };
+            self.keys.iter().map(mark).collect()
+        };
+        let marks = marks();
+        if self.written.as_ref() == Some(&marks) {
+            return;
+        }
+        match file.save(&self.keys) {
+            Ok(()) => {
+                self.written = Some(marks);
+                self.error = None;
+            }
+            Err(error) => {
+                let text = error.to_string();
+                if self.error.as_ref() != Some(&text) {
+                    tracing::error!(%error, "the keys cannot be kept; a restart of karpd will need new ones");
+                }
+                self.error = Some(text);
+            }
+        }
+    }
+}
