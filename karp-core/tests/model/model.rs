@@ -73,7 +73,7 @@ pub(crate) struct Run<const N: usize> {
     pub(crate) budget: Budget,
     /// Announcements may be old when they are heard; otherwise the newest is heard or nothing.
     pub(crate) lag: bool,
-    /// Unicast answers may be late or lost; otherwise an exchange happens or does not.
+    /// Unicast answers may be late; otherwise an exchange happens at once or not at all.
     pub(crate) late: bool,
     pub(crate) outsider: bool,
     /// The group has settled before the first thing goes wrong: node N-1 serves, all follow.
@@ -141,7 +141,9 @@ impl<const N: usize> Run<N> {
             for peer in World::<N>::all() {
                 let Some(row) = office.row(peer) else { continue };
                 let gone = !world.reach(node, peer) || row.boot != world.node(peer).boot;
-                let elsewhere = world.node(peer).gcks.is_none_or(|gcks| gcks != this);
+                // An answer under way is younger than 2 x hold.
+                let answered = world.post[usize::from(peer)].is_some_and(|letter| letter.from == this);
+                let elsewhere = !answered && world.node(peer).gcks.is_none_or(|gcks| gcks != this);
                 let heard = hello(peer).and_then(|hello| world.authenticates(node, &hello));
                 let silent = heard.is_none_or(|sa| sa != office.sa && sa != office.next);
                 if row.live && (gone || (elsewhere && silent)) {
@@ -251,8 +253,10 @@ impl<const N: usize> Run<N> {
                 acts.push(Act::Update { node, from });
             }
         }
-        let lost = if self.late { &[false, true][..] } else { &[false][..] };
-        for with in World::<N>::all().filter(|with| world.may_try(node, *with)) {
+        let lost = if world.budget.lost > 0 { &[false, true][..] } else { &[false][..] };
+        // One attempt at a time, and one request.
+        let pending = world.post[usize::from(node)].map(|letter| letter.first);
+        for with in World::<N>::all().filter(|with| pending != Some(true) && world.may_try(node, *with)) {
             acts.extend(lost.iter().map(|lost| Act::Register { node, with, lost: *lost }));
         }
         let this = world.node(node);
@@ -265,7 +269,7 @@ impl<const N: usize> Run<N> {
                 Election::Member(_) => behind,
                 _ => false,
             };
-            if asks && row.is_some_and(|row| row.boot == this.boot) {
+            if asks && pending.is_none() && row.is_some_and(|row| row.boot == this.boot) {
                 acts.extend(lost.iter().map(|lost| Act::Pull { node, from, lost: *lost }));
             }
         }
@@ -498,10 +502,12 @@ impl<const N: usize> Run<N> {
             }
         }
         world.tidy();
+        world.parted &= world.side != u8::MAX || !self.agreed(&world);
         world
     }
 
     fn deliver(&self, world: &mut World<N>, node: u8, lost: bool) {
+        world.budget.lost -= u8::from(lost);
         if !self.late && !lost {
             world.read(self.rules, node);
         }
@@ -530,7 +536,10 @@ fn span_over<const N: usize>(world: &mut World<N>, act: Act) -> Option<u8> {
         Act::HeirHeld { office } => (office, &mut |office| office.held = true),
         Act::Forget { office, peer } => {
             given_up = bit(peer);
-            (office, &mut move |office| office.unregistered &= !bit(peer))
+            (office, &mut move |office| {
+                office.unregistered &= !bit(peer);
+                office.forgotten |= bit(peer);
+            })
         }
         Act::GiveUp { office, peer } => {
             given_up = bit(peer);

@@ -164,6 +164,9 @@ impl<const N: usize> World<N> {
             })
         });
         let unregistered = unregistered.map(bit).sum();
+        // Two halves that know nothing of each other are parted, whoever parted them.
+        let others = Self::all().any(|peer| peer != at && self.node(peer).is_keyed());
+        self.parted |= former == NONE && others;
         let node = self.node_mut(at);
         let inherits = node.keys.sending != NONE;
         let heir = former != NONE || inherits;

@@ -45,6 +45,7 @@ impl<const N: usize> Office<N> {
             heir,
             held: !heir,
             unregistered,
+            forgotten: 0,
             last_made: 0,
             floor: 0,
             made: [0; KEYS],
@@ -162,7 +163,7 @@ impl<const N: usize> World<N> {
             Effect::Send => {
                 if let Some(office) = self.node_mut(at).office.as_mut() {
                     office.owed = true;
-                    office.content = office.generation + 1;
+                    office.content = office.generation.saturating_add(1);
                 }
             }
             // The minimum rekey interval is over when the checker says so.
@@ -188,7 +189,7 @@ impl<const N: usize> World<N> {
         if key == NONE {
             return;
         }
-        office.last_made += 1;
+        office.last_made = office.last_made.saturating_add(1);
         office.made[usize::from(key)] = office.last_made;
         if office.has_merging() {
             office.floor = office.last_made;
@@ -249,7 +250,7 @@ impl<const N: usize> World<N> {
             office.made[usize::from(key)] = 0;
         }
         office.owed = true;
-        office.content = office.generation + 1;
+        office.content = office.generation.saturating_add(1);
     }
 
     pub(crate) fn may_omit(&self, at: u8) -> bool {
@@ -287,7 +288,7 @@ impl<const N: usize> World<N> {
             return;
         };
         office.owed = false;
-        office.generation += 1;
+        office.generation = office.generation.saturating_add(1);
         node.applied = office.generation;
         for key in 0..8_u8 {
             if node.keys.get(key) != Key::No {
@@ -301,6 +302,7 @@ impl<const N: usize> World<N> {
             next: office.next,
         };
         self.updates[usize::from(at)] = Some(update);
+        self.overflow |= update.generation > crate::promises::MOST;
     }
 
     /// `peer` has proved itself to the office `at`, or asks again; `first`: by a new exchange.
@@ -503,7 +505,9 @@ impl<const N: usize> World<N> {
             return;
         }
         let registered = office.row(from).is_some_and(|row| row.live || !row.given);
-        if office.heir && under != office.sa && hello.keyed && !registered {
+        // One that has gone to another office is waited for once.
+        let gone = office.forgotten & bit(from) != 0 && hello.sa != under;
+        if office.heir && under != office.sa && hello.keyed && !registered && !gone {
             office.unregistered |= bit(from);
         }
         let (sa, next) = (office.sa, office.next);

@@ -15,6 +15,9 @@ use crate::{
     world::{Broken, Budget, NONE, World, bit},
 };
 
+/// So many updates under one Rekey SA are room enough.
+pub(crate) const MOST: u8 = 14;
+static SHOW: std::sync::Once = std::sync::Once::new();
 pub(crate) const ONE_GCKS: &str = "one Rekey SA, one GCKS";
 pub(crate) const CAUSE: &str = "who has keys goes only for cause";
 pub(crate) const ACCEPTED: &str = "what one sends with, all of the term accept";
@@ -81,7 +84,7 @@ impl<const N: usize> Run<N> {
     /// Whether all would agree if nothing more went wrong: the quiet schedule runs to its end, once from the first node on
     /// and once from the last.
     fn agrees(&self, world: &World<N>) -> bool {
-        if self.agreement == 0 || world.overflow || world.broken.is_some() {
+        if self.agreement == 0 || world.overflow || world.broken.is_some() || world.alarm {
             return true;
         }
         let mut hasher = DefaultHasher::new();
@@ -96,6 +99,11 @@ impl<const N: usize> Run<N> {
     /// *validate*. An outsider goes on all the while. It ends when nothing moves, or after 400 rounds; the second value
     /// is whether all agree then.
     pub(crate) fn calm(&self, world: &World<N>, from_last: bool) -> (World<N>, bool) {
+        let quiet = Self { late: false, ..self.clone() };
+        quiet.quiet(world, from_last)
+    }
+
+    fn quiet(&self, world: &World<N>, from_last: bool) -> (World<N>, bool) {
         let mut world = World { budget: Budget::default(), ..*world };
         let mut acts = Vec::new();
         for _ in 0..400 {
@@ -105,10 +113,10 @@ impl<const N: usize> Run<N> {
                 acts.clear();
                 self.ordinary(&world, node, &mut acts);
                 let said = acts.clone();
-                for act in said.into_iter().filter(|act| is_talk(*act)) {
+                for act in said {
                     acts.clear();
                     self.ordinary(&world, node, &mut acts);
-                    if acts.contains(&act) {
+                    if is_talk(&world, act) && acts.contains(&act) {
                         world = self.act(&world, act);
                     }
                 }
@@ -117,6 +125,7 @@ impl<const N: usize> Run<N> {
                 return (world, self.agreed(&world));
             }
         }
+        if std::env::var("SHOWCALM").is_ok() { SHOW.call_once(|| crate::show(&world)); }
         (world, false)
     }
 
@@ -130,14 +139,23 @@ impl<const N: usize> Run<N> {
         }
         let mut due: Vec<(u8, Act)> = all.iter().filter_map(|act| self.due(world, *act)).collect();
         due.sort_by_key(|(order, _)| *order);
-        for (_, act) in due {
-            let next = self.act(world, act);
-            if next != *world {
-                *world = next;
-                return true;
+        // Pauses of the same length end together; of what follows on silence, one thing after the other.
+        let before = *world;
+        for (order, act) in due {
+            if *world != before && order > 1 {
+                break;
+            }
+            let mut now = Vec::new();
+            if order <= 1 {
+                for node in World::<N>::all() {
+                    self.ordinary(world, node, &mut now);
+                }
+            }
+            if order > 1 || now.contains(&act) {
+                *world = self.act(world, act);
             }
         }
-        false
+        *world != before
     }
 
     /// What is due when nobody has more to say, and in which order.
@@ -175,8 +193,9 @@ impl<const N: usize> Run<N> {
     }
 
     /// In every connected part there is one GCKS, all follow it under its Rekey SA, and all send with one key.
-    fn agreed(&self, world: &World<N>) -> bool {
-        World::<N>::all().filter(|at| world.node(*at).up).all(|at| {
+    pub(crate) fn agreed(&self, world: &World<N>) -> bool {
+        let whole = || World::<N>::all().filter(|at| world.node(*at).up);
+        whole().all(|at| {
             let part = || World::<N>::all().filter(|peer| world.reach(at, *peer));
             let mut offices = part().filter(|peer| world.node(*peer).serves());
             let (Some(gcks), None) = (offices.next(), offices.next()) else {
@@ -197,15 +216,12 @@ impl<const N: usize> Run<N> {
     }
 }
 
-const fn is_talk(act: Act) -> bool {
-    matches!(
-        act,
-        Act::Announce { .. }
-            | Act::Hear { .. }
-            | Act::Update { .. }
-            | Act::Register { lost: false, .. }
-            | Act::Pull { lost: false, .. }
-            | Act::Push { .. }
-            | Act::Read { .. }
-    )
+/// What somebody says or hears, and nobody is dead or out of reach.
+fn is_talk<const N: usize>(world: &World<N>, act: Act) -> bool {
+    match act {
+        Act::Hear { node, from } | Act::Update { node, from } => world.reach(node, from),
+        Act::Announce { .. } | Act::Push { .. } | Act::Read { .. } => true,
+        Act::Register { lost, .. } | Act::Pull { lost, .. } => !lost,
+        _ => false,
+    }
 }

@@ -194,6 +194,8 @@ pub(crate) struct Office<const N: usize> {
     pub(crate) held: bool,
     /// Whom an heir heard under a Rekey SA that it inherited, and who has not registered yet.
     pub(crate) unregistered: u8,
+    /// Whom it waited for in vain.
+    pub(crate) forgotten: u8,
     pub(crate) last_made: u8,
     pub(crate) floor: u8,
     pub(crate) made: [u8; KEYS],
@@ -282,6 +284,8 @@ pub(crate) struct Budget {
     pub(crate) split: u8,
     /// Somebody who lives and can be reached counts as silent, or an exchange with it fails: loss for a whole hold.
     pub(crate) silence: u8,
+    /// An answer is lost that the one who gave it counts as given.
+    pub(crate) lost: u8,
     /// New keys are wanted.
     pub(crate) want: u8,
     /// A Rekey SA's lifetime ends.
