@@ -1,10 +1,8 @@
 //! The model that stateright visits: what can happen in a world, and what must hold in each.
 
 use karp_core::{
-    command::RekeyReason,
-    election::{Election, Gcks, Initial, Input, Member},
-    group::rollover::{self, Phase},
-    io::Role,
+    election::{Election, Gcks, Initial, Member, Survey},
+    group::rollover::Phase,
 };
 use stateright::{Model, Property};
 
@@ -17,52 +15,139 @@ use crate::{
 /// One thing that happens.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Act {
-    Announce { node: u8 },
-    Hear { node: u8, from: u8 },
-    Update { node: u8, from: u8 },
+    Announce {
+        node: u8,
+    },
+    Hear {
+        node: u8,
+        from: u8,
+    },
+    Update {
+        node: u8,
+        from: u8,
+    },
     /// The initial exchange; `lost`: the responder had it, and its answer did not arrive.
-    Register { node: u8, with: u8, lost: bool },
+    Register {
+        node: u8,
+        with: u8,
+        lost: bool,
+    },
     /// GSA_REGISTRATION.
-    Pull { node: u8, from: u8, lost: bool },
+    Pull {
+        node: u8,
+        from: u8,
+        lost: bool,
+    },
     /// GSA_INBAND_REKEY to who lags.
-    Push { office: u8, to: u8 },
-    Read { node: u8 },
-    WaitOver { node: u8, ears: Ears },
-    TurnOver { node: u8, ears: Ears },
-    ValidateOver { node: u8, ears: Ears },
-    Silent { node: u8, ears: Ears },
-    JoinFailed { node: u8, ears: Ears },
-    WaitingLost { node: u8, ears: Ears },
-    MergeLost { node: u8 },
+    Push {
+        office: u8,
+        to: u8,
+    },
+    Read {
+        node: u8,
+    },
+    WaitOver {
+        node: u8,
+        ears: Ears,
+    },
+    TurnOver {
+        node: u8,
+        ears: Ears,
+    },
+    ValidateOver {
+        node: u8,
+        ears: Ears,
+    },
+    Silent {
+        node: u8,
+        ears: Ears,
+    },
+    JoinFailed {
+        node: u8,
+        ears: Ears,
+    },
+    WaitingLost {
+        node: u8,
+        ears: Ears,
+    },
+    MergeLost {
+        node: u8,
+    },
     /// A forged announcement that claims the office.
-    Forge { node: u8 },
-    HandOff { office: u8, to: u8 },
-    HandoffFailed { office: u8 },
+    Forge {
+        node: u8,
+    },
+    HandOff {
+        office: u8,
+        to: u8,
+    },
+    HandoffFailed {
+        office: u8,
+    },
     /// Hold has passed since an heir took office.
-    HeirHeld { office: u8 },
+    HeirHeld {
+        office: u8,
+    },
     /// An heir gives up to wait for one that is silent for 2 x hold, or has gone to another office.
-    Forget { office: u8, peer: u8 },
+    Forget {
+        office: u8,
+        peer: u8,
+    },
     /// A registrant is silent for hold, and a push to it timed out.
-    GiveUp { office: u8, peer: u8 },
+    GiveUp {
+        office: u8,
+        peer: u8,
+    },
     /// The spans of 2 x hold that section 5.5 names.
-    RivalGone { office: u8 },
-    JoinsOver { office: u8 },
-    QuietOver { office: u8 },
-    MergeOver { office: u8, peer: u8 },
-    LegacyOver { node: u8 },
+    RivalGone {
+        office: u8,
+    },
+    JoinsOver {
+        office: u8,
+    },
+    QuietOver {
+        office: u8,
+    },
+    MergeOver {
+        office: u8,
+        peer: u8,
+    },
+    LegacyOver {
+        node: u8,
+    },
     /// 2 x hold have passed since a node's Rekey SA changed: one MAC is enough.
-    SecondOver { node: u8 },
+    SecondOver {
+        node: u8,
+    },
     /// The minimum rekey interval.
-    Rested { office: u8 },
+    Rested {
+        office: u8,
+    },
     /// DTD has passed.
-    Omit { office: u8 },
-    Want { office: u8 },
-    RekeySaDue { office: u8 },
-    ForceDue { office: u8 },
-    Crash { node: u8 },
-    Start { node: u8 },
-    Pause { node: u8 },
-    Split { side: u8 },
+    Omit {
+        office: u8,
+    },
+    Want {
+        office: u8,
+    },
+    RekeySaDue {
+        office: u8,
+    },
+    ForceDue {
+        office: u8,
+    },
+    Crash {
+        node: u8,
+    },
+    Start {
+        node: u8,
+    },
+    Pause {
+        node: u8,
+    },
+    Split {
+        side: u8,
+    },
     Heal,
 }
 
@@ -85,20 +170,24 @@ pub(crate) struct Run<const N: usize> {
 impl<const N: usize> Run<N> {
     /// The nodes whose announcements may have been heard, in every combination.
     fn ears(&self, world: &World<N>, node: u8, forged: bool) -> Vec<Ears> {
-        let audible = World::<N>::all().filter(|peer| *peer != node && world.air[usize::from(*peer)].is_some());
+        let audible =
+            World::<N>::all().filter(|peer| *peer != node && world.air[usize::from(*peer)].is_some());
         let audible: u8 = audible.map(bit).sum();
         let forged = if forged && self.outsider {
             &[Forged::Nothing, Forged::Claim, Forged::Barred][..]
         } else {
             &[Forged::Nothing][..]
         };
-        let mut all: Vec<(karp_core::election::Survey, Ears)> = Vec::new();
+        let mut all: Vec<(Survey, Ears)> = Vec::new();
         for heard in (0..=audible).filter(|heard| heard & !audible == 0) {
             for forged in forged {
-                let ears = Ears { heard, forged: *forged };
+                let ears = Ears {
+                    heard,
+                    forged: *forged,
+                };
                 let survey = world.survey(node, ears);
                 // What an heir has heard matters beyond the survey.
-                let same = |known: &(karp_core::election::Survey, Ears)| {
+                let same = |known: &(Survey, Ears)| {
                     known.0 == survey && (known.1.heard == heard || world.node(node).sa == NONE)
                 };
                 if !all.iter().any(same) {
@@ -113,12 +202,15 @@ impl<const N: usize> Run<N> {
     /// when everybody has been.
     fn spans(&self, world: &World<N>, node: u8, acts: &mut Vec<Act>) {
         let reached = || World::<N>::all().filter(move |peer| *peer != node && world.reach(node, *peer));
-        let hello = |peer: u8| world.air[usize::from(peer)].filter(|hello| hello.boot == world.node(peer).boot);
+        let hello =
+            |peer: u8| world.air[usize::from(peer)].filter(|hello| hello.boot == world.node(peer).boot);
         let this = world.inst(node);
         if let Some(office) = world.node(node).office {
             let unheard = |peer: u8| {
                 let other = world.node(peer);
-                let row = office.row(peer).is_some_and(|row| row.boot == other.boot && (row.live || !row.given));
+                let row = office
+                    .row(peer)
+                    .is_some_and(|row| row.boot == other.boot && (row.live || !row.given));
                 let audible = hello(peer).is_none_or(|hello| world.authenticates(node, &hello).is_some());
                 let known = row || office.unregistered & bit(peer) != 0;
                 if other.serves() {
@@ -130,7 +222,8 @@ impl<const N: usize> Run<N> {
             if !office.held && !reached().any(unheard) {
                 acts.push(Act::HeirHeld { office: node });
             }
-            for peer in World::<N>::all().filter(|peer| office.held && office.unregistered & bit(*peer) != 0) {
+            for peer in World::<N>::all().filter(|peer| office.held && office.unregistered & bit(*peer) != 0)
+            {
                 let elsewhere = hello(peer).is_some_and(|hello| {
                     !hello.keyed || (!world.node(node).knows(hello.sa) && hello.sa != NONE)
                 });
@@ -165,8 +258,10 @@ impl<const N: usize> Run<N> {
             let joining = || {
                 reached().any(|peer| {
                     let other = world.node(peer);
-                    let followed = other.gcks.filter(|gcks| *gcks != this);
-                    other.is_keyed() && !other.serves() && followed.is_some_and(|gcks| world.node(gcks.node).legacy == Some(this))
+                    let followed = other.election.gcks().map(named).filter(|gcks| *gcks != node);
+                    other.is_keyed()
+                        && !other.serves()
+                        && followed.is_some_and(|gcks| world.node(gcks).legacy == Some(this))
                 })
             };
             if office.joins && !joining() {
@@ -179,12 +274,16 @@ impl<const N: usize> Run<N> {
         let former = world.node(node).formers[0];
         let misses = |peer: u8| {
             let other = world.node(peer);
-            other.sa == former && other.office.is_none_or(|office| !office.rival)
+            let strange = other.knows(former) && !other.knows(world.node(node).sa);
+            let lost = other.gcks.is_none_or(|gcks| !world.reaches_office(peer, gcks));
+            strange && other.is_keyed() && other.office.map_or(lost, |office| !office.rival)
         };
         if world.node(node).second && !reached().any(misses) {
             acts.push(Act::SecondOver { node });
         }
-        if world.node(node).legacy.is_some() && !reached().any(|peer| world.node(peer).gcks == Some(this)) {
+        if world.node(node).legacy.is_some()
+            && !reached().any(|peer| world.node(peer).election.gcks() == Some(who(node)))
+        {
             acts.push(Act::LegacyOver { node });
         }
     }
@@ -192,12 +291,19 @@ impl<const N: usize> Run<N> {
     fn timers(&self, world: &World<N>, node: u8, acts: &mut Vec<Act>) {
         let timers = world.node(node).timers;
         for (timer, act) in [
-            (WAIT, (|node, ears| Act::WaitOver { node, ears }) as fn(u8, Ears) -> Act),
+            (
+                WAIT,
+                (|node, ears| Act::WaitOver { node, ears }) as fn(u8, Ears) -> Act,
+            ),
             (TURN, |node, ears| Act::TurnOver { node, ears }),
             (VALIDATE, |node, ears| Act::ValidateOver { node, ears }),
         ] {
             if timers & timer != 0 {
-                acts.extend(self.ears(world, node, true).into_iter().map(|ears| act(node, ears)));
+                acts.extend(
+                    self.ears(world, node, true)
+                        .into_iter()
+                        .map(|ears| act(node, ears)),
+                );
             }
         }
     }
@@ -208,29 +314,54 @@ impl<const N: usize> Run<N> {
         let gone = this.gcks.is_none_or(|gcks| !world.reaches_office(node, gcks));
         let price = world.budget.silence > 0;
         let unregistered = this.gcks.is_none_or(|gcks| {
-            let row = world.node(gcks.node).office.and_then(|office| office.row(node).copied());
+            let row = world
+                .node(gcks.node)
+                .office
+                .and_then(|office| office.row(node).copied());
             row.is_none_or(|row| row.boot != this.boot)
         });
         match this.election {
             Election::Member(Member::Following(_)) if gone || price => {
-                acts.extend(self.ears(world, node, false).into_iter().map(|ears| Act::Silent { node, ears }));
+                acts.extend(
+                    self.ears(world, node, false)
+                        .into_iter()
+                        .map(|ears| Act::Silent { node, ears }),
+                );
             }
             Election::Member(Member::Joining(_, heir)) => {
                 let heir = named(heir);
                 let to = this.handoff.map_or(heir, |to| to.node);
                 let hopeless = ![heir, to].iter().any(|to| world.may_try(node, *to));
                 if hopeless || price {
-                    acts.extend(self.ears(world, node, false).into_iter().map(|ears| Act::JoinFailed { node, ears }));
+                    acts.extend(
+                        self.ears(world, node, false)
+                            .into_iter()
+                            .map(|ears| Act::JoinFailed { node, ears }),
+                    );
                 }
             }
-            Election::Initial { stage: Initial::Joining, .. } => {
+            Election::Initial {
+                stage: Initial::Joining,
+                ..
+            } => {
                 let hopeless = !World::<N>::all().any(|to| world.may_try(node, to));
                 if hopeless || price {
-                    acts.extend(self.ears(world, node, true).into_iter().map(|ears| Act::JoinFailed { node, ears }));
+                    acts.extend(
+                        self.ears(world, node, true)
+                            .into_iter()
+                            .map(|ears| Act::JoinFailed { node, ears }),
+                    );
                 }
             }
-            Election::Initial { stage: Initial::Waiting(_), .. } if gone || unregistered => {
-                acts.extend(self.ears(world, node, true).into_iter().map(|ears| Act::WaitingLost { node, ears }));
+            Election::Initial {
+                stage: Initial::Waiting(_),
+                ..
+            } if gone || unregistered => {
+                acts.extend(
+                    self.ears(world, node, true)
+                        .into_iter()
+                        .map(|ears| Act::WaitingLost { node, ears }),
+                );
             }
             Election::Gcks(Gcks::Merging(_)) if gone || unregistered => acts.push(Act::MergeLost { node }),
             Election::Gcks(Gcks::HandingOff(to)) if !world.reach(node, named(to)) || price => {
@@ -253,24 +384,43 @@ impl<const N: usize> Run<N> {
                 acts.push(Act::Update { node, from });
             }
         }
-        let lost = if world.budget.lost > 0 { &[false, true][..] } else { &[false][..] };
+        let lost = if world.budget.lost > 0 {
+            &[false, true][..]
+        } else {
+            &[false][..]
+        };
         // One attempt at a time, and one request.
         let pending = world.post[usize::from(node)].map(|letter| letter.first);
         for with in World::<N>::all().filter(|with| pending != Some(true) && world.may_try(node, *with)) {
-            acts.extend(lost.iter().map(|lost| Act::Register { node, with, lost: *lost }));
+            acts.extend(lost.iter().map(|lost| Act::Register {
+                node,
+                with,
+                lost: *lost,
+            }));
         }
         let this = world.node(node);
         if let Some(gcks) = this.gcks.filter(|gcks| world.reaches_office(node, *gcks)) {
             let from = gcks.node;
-            let row = world.node(from).office.and_then(|office| office.row(node).copied());
+            let row = world
+                .node(from)
+                .office
+                .and_then(|office| office.row(node).copied());
             let behind = this.sa != NONE && !world.node(from).knows(this.sa);
             let asks = match this.election {
-                Election::Initial { stage: Initial::Waiting(_), .. } | Election::Gcks(Gcks::Merging(_)) => true,
+                Election::Initial {
+                    stage: Initial::Waiting(_),
+                    ..
+                }
+                | Election::Gcks(Gcks::Merging(_)) => true,
                 Election::Member(_) => behind,
                 _ => false,
             };
             if asks && pending.is_none() && row.is_some_and(|row| row.boot == this.boot) {
-                acts.extend(lost.iter().map(|lost| Act::Pull { node, from, lost: *lost }));
+                acts.extend(lost.iter().map(|lost| Act::Pull {
+                    node,
+                    from,
+                    lost: *lost,
+                }));
             }
         }
         if world.post[usize::from(node)].is_some() {
@@ -281,7 +431,9 @@ impl<const N: usize> Run<N> {
         }
         if let Some(office) = this.office {
             for to in World::<N>::all().filter(|to| world.reach(node, *to)) {
-                let row = office.row(to).filter(|row| row.given && row.boot == world.node(to).boot);
+                let row = office
+                    .row(to)
+                    .filter(|row| row.given && row.boot == world.node(to).boot);
                 if row.is_some() && !office.is_current(to) && world.node(to).gcks == Some(world.inst(node)) {
                     acts.push(Act::Push { office: node, to });
                 }
@@ -290,7 +442,9 @@ impl<const N: usize> Run<N> {
     }
 
     fn calls(&self, world: &World<N>, node: u8, acts: &mut Vec<Act>) {
-        let Some(office) = world.node(node).office else { return };
+        let Some(office) = world.node(node).office else {
+            return;
+        };
         if office.rollover.is_wanted() && office.rollover.phase() == Phase::Steady {
             acts.push(Act::Rested { office: node });
         }
@@ -308,7 +462,9 @@ impl<const N: usize> Run<N> {
         }
         if world.budget.handoff > 0 && world.node(node).election == Election::Gcks(Gcks::Serving) {
             for to in World::<N>::all() {
-                let fit = office.row(to).is_some_and(|row| row.given && row.live && row.acked >= Some(office.content));
+                let fit = office
+                    .row(to)
+                    .is_some_and(|row| row.given && row.live && row.acked >= Some(office.content));
                 if fit {
                     acts.push(Act::HandOff { office: node, to });
                 }
@@ -330,242 +486,16 @@ impl<const N: usize> Run<N> {
         let all: u8 = World::<N>::all().map(bit).sum();
         if world.side == u8::MAX && world.budget.split > 0 {
             // Node 0 is on the side that is not marked: each partition once.
-            acts.extend((1..=all).filter(|side| side & 1 == 0 && side & !all == 0).map(|side| Act::Split { side }));
+            acts.extend(
+                (1..=all)
+                    .filter(|side| side & 1 == 0 && side & !all == 0)
+                    .map(|side| Act::Split { side }),
+            );
         }
         if world.side != u8::MAX {
             acts.push(Act::Heal);
         }
     }
-
-    pub(crate) fn act(&self, last: &World<N>, act: Act) -> World<N> {
-        let mut world = *last;
-        let rules = self.rules;
-        let mut touched = None;
-        match act {
-            Act::Announce { node } => world.air[usize::from(node)] = world.hello(node),
-            Act::Hear { node, from } => {
-                world.hear(rules, node, from);
-                touched = Some(node);
-            }
-            Act::Update { node, from } => world.update(node, from),
-            Act::Register { node, with, lost } => {
-                world.ask(rules, with, node, true, lost);
-                self.deliver(&mut world, node, lost);
-                touched = Some(node);
-            }
-            Act::Pull { node, from, lost } => {
-                world.ask(rules, from, node, false, lost);
-                self.deliver(&mut world, node, lost);
-                touched = Some(node);
-            }
-            Act::Push { office, to } => {
-                world.push(office, to);
-                self.deliver(&mut world, to, false);
-                touched = Some(to);
-            }
-            Act::Read { node } => {
-                world.read(rules, node);
-                touched = Some(node);
-            }
-            Act::WaitOver { node, ears } => {
-                world.node_mut(node).timers &= !WAIT;
-                let survey = world.survey(node, ears);
-                world.step(rules, node, Input::WaitOver(survey), true, ears.heard);
-                touched = Some(node);
-            }
-            Act::TurnOver { node, ears } => {
-                world.node_mut(node).timers &= !TURN;
-                let survey = world.survey(node, ears);
-                world.step(rules, node, Input::TurnOver(survey), true, ears.heard);
-                touched = Some(node);
-            }
-            Act::ValidateOver { node, ears } => {
-                world.node_mut(node).timers &= !VALIDATE;
-                let survey = world.survey(node, ears);
-                world.step(rules, node, Input::ValidateOver(survey), true, ears.heard);
-                touched = Some(node);
-            }
-            Act::Silent { node, ears } => {
-                let gcks = world.node(node).gcks;
-                if gcks.is_some_and(|gcks| world.reaches_office(node, gcks)) {
-                    world.budget.silence -= 1;
-                    world.parted = true;
-                }
-                let survey = world.survey(node, ears);
-                world.step(rules, node, Input::Silent(survey), true, ears.heard);
-                touched = Some(node);
-            }
-            Act::JoinFailed { node, ears } => {
-                if World::<N>::all().any(|to| world.may_try(node, to)) {
-                    world.budget.silence -= 1;
-                    world.parted = true;
-                }
-                let mut survey = world.survey(node, ears);
-                // Nobody is left to try, whatever is claimed.
-                survey.claimed &= world.node(node).election.role() != Role::Initial;
-                world.step(rules, node, Input::JoinFailed(survey), true, ears.heard);
-                touched = Some(node);
-            }
-            Act::WaitingLost { node, ears } => {
-                let survey = world.survey(node, ears);
-                world.step(rules, node, Input::WaitingLost(survey), true, ears.heard);
-                touched = Some(node);
-            }
-            Act::MergeLost { node } => {
-                world.node_mut(node).gcks = None;
-                if let Some(office) = world.node_mut(node).office.as_mut() {
-                    office.merging = false;
-                    office.quiet = true;
-                }
-                world.step(rules, node, Input::MergeLost, true, 0);
-                world.roll(rules, node, rollover::Input::Abandon);
-                touched = Some(node);
-            }
-            Act::Forge { node } => {
-                world.hint(rules, node, None);
-                touched = Some(node);
-            }
-            Act::HandOff { office, to } => {
-                world.budget.handoff -= 1;
-                world.step(rules, office, Input::HandOff(who(to)), true, 0);
-                world.roll(rules, office, rollover::Input::Abandon);
-                touched = Some(office);
-            }
-            Act::HandoffFailed { office } => {
-                if let Election::Gcks(Gcks::HandingOff(to)) = world.node(office).election
-                    && world.reach(office, named(to))
-                {
-                    world.budget.silence -= 1;
-                    world.parted = true;
-                }
-                world.step(rules, office, Input::HandoffFailed, true, 0);
-                touched = Some(office);
-            }
-            Act::Rested { office } => {
-                world.roll(rules, office, rollover::Input::Rested);
-                touched = Some(office);
-            }
-            Act::Want { office } => {
-                world.budget.want -= 1;
-                world.roll(rules, office, rollover::Input::Want(RekeyReason::Operator));
-                touched = Some(office);
-            }
-            Act::RekeySaDue { office } => {
-                world.budget.rekey_sa -= 1;
-                world.roll(rules, office, rollover::Input::SaDue);
-                touched = Some(office);
-            }
-            Act::ForceDue { office } => {
-                world.budget.force -= 1;
-                world.roll(rules, office, rollover::Input::ForceDue);
-                touched = Some(office);
-            }
-            Act::Omit { office } => {
-                world.omit(office);
-                touched = Some(office);
-            }
-            Act::HeirHeld { .. }
-            | Act::Forget { .. }
-            | Act::GiveUp { .. }
-            | Act::RivalGone { .. }
-            | Act::JoinsOver { .. }
-            | Act::QuietOver { .. }
-            | Act::MergeOver { .. }
-            | Act::LegacyOver { .. }
-            | Act::SecondOver { .. } => touched = span_over(&mut world, act),
-            Act::Crash { node } => {
-                world.budget.crash -= 1;
-                world.crash(node);
-            }
-            Act::Start { node } => {
-                world.node_mut(node).up = true;
-                world.step(rules, node, Input::Join, true, 0);
-            }
-            Act::Pause { node } => {
-                world.budget.pause -= 1;
-                world.pause(rules, node);
-            }
-            Act::Split { side } => {
-                world.budget.split -= 1;
-                world.side = side;
-                world.parted = true;
-            }
-            Act::Heal => world.side = u8::MAX,
-        }
-        if let Some(node) = touched {
-            world.settle(rules, node);
-        }
-        if !self.lag {
-            for node in World::<N>::all() {
-                // Who is down stays in the air as it was last heard.
-                world.air[usize::from(node)] = world.hello(node).or(world.air[usize::from(node)]);
-            }
-        }
-        world.tidy();
-        world.parted &= world.side != u8::MAX || !self.agreed(&world);
-        world
-    }
-
-    fn deliver(&self, world: &mut World<N>, node: u8, lost: bool) {
-        world.budget.lost -= u8::from(lost);
-        if !self.late && !lost {
-            world.read(self.rules, node);
-        }
-    }
-
-    /// A group that has settled, reached by the quiet schedule.
-    fn start(&self) -> World<N> {
-        let mut world = World::new(Budget::default());
-        if self.settled {
-            let quiet = Self { rules: Rules::Shipping, outsider: false, ..self.clone() };
-            for node in World::<N>::all() {
-                world = quiet.act(&world, Act::Start { node });
-            }
-            world = quiet.calm(&world, false).0;
-        }
-        world.budget = self.budget;
-        world.parted = false;
-        world
-    }
-}
-
-/// The end of a span of 2 x hold, or of hold.
-fn span_over<const N: usize>(world: &mut World<N>, act: Act) -> Option<u8> {
-    let mut given_up = 0;
-    let (at, of): (u8, &mut dyn FnMut(&mut crate::world::Office<N>)) = match act {
-        Act::HeirHeld { office } => (office, &mut |office| office.held = true),
-        Act::Forget { office, peer } => {
-            given_up = bit(peer);
-            (office, &mut move |office| {
-                office.unregistered &= !bit(peer);
-                office.forgotten |= bit(peer);
-            })
-        }
-        Act::GiveUp { office, peer } => {
-            given_up = bit(peer);
-            (office, &mut move |office| {
-                if let Some(row) = office.row_mut(peer) {
-                    row.live = false;
-                }
-            })
-        }
-        Act::RivalGone { office } => (office, &mut |office| office.rival = false),
-        Act::JoinsOver { office } => (office, &mut |office| office.joins = false),
-        Act::QuietOver { office } => (office, &mut |office| office.quiet = false),
-        Act::MergeOver { office, peer } => (office, &mut move |office| office.rows[usize::from(peer)] = None),
-        Act::LegacyOver { node } => {
-            world.node_mut(node).legacy = None;
-            return None;
-        }
-        Act::SecondOver { node } => {
-            world.node_mut(node).second = false;
-            return None;
-        }
-        _ => return None,
-    };
-    world.given_up |= given_up;
-    of(world.node_mut(at).office.as_mut()?);
-    Some(at)
 }
 
 impl<const N: usize> Run<N> {

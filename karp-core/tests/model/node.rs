@@ -167,6 +167,11 @@ impl<const N: usize> World<N> {
         // Two halves that know nothing of each other are parted, whoever parted them.
         let others = Self::all().any(|peer| peer != at && self.node(peer).is_keyed());
         self.parted |= former == NONE && others;
+        // Nor do two offices at once, but for a handoff.
+        self.parted |= Self::all().any(|peer| {
+            let election = self.node(peer).election;
+            peer != at && self.node(peer).serves() && election != Election::Gcks(Gcks::HandingOff(who(at)))
+        });
         let node = self.node_mut(at);
         let inherits = node.keys.sending != NONE;
         let heir = former != NONE || inherits;
@@ -181,9 +186,7 @@ impl<const N: usize> World<N> {
 
     fn resign(&mut self, at: u8) {
         let successor = match self.node(at).election {
-            Election::Member(Member::Joining(to, _) | Member::Following(to)) => {
-                Some(self.inst(named(to)))
-            }
+            Election::Member(Member::Joining(to, _) | Member::Following(to)) => Some(self.inst(named(to))),
             _ => None,
         };
         let node = self.node_mut(at);
@@ -217,7 +220,14 @@ impl<const N: usize> World<N> {
         let heard = bit(from);
         let Some(under) = self.authenticates(at, &hello) else {
             if hello.role == Role::Gcks {
-                self.hint(rules, at, Some(Inst { node: from, boot: hello.boot }));
+                self.hint(
+                    rules,
+                    at,
+                    Some(Inst {
+                        node: from,
+                        boot: hello.boot,
+                    }),
+                );
             }
             return;
         };
@@ -232,7 +242,10 @@ impl<const N: usize> World<N> {
             Election::Initial { .. } if serves => self.step(rules, at, Input::Hint, true, heard),
             Election::Initial { .. } => {}
             Election::Member(_) => {
-                let inst = Inst { node: from, boot: hello.boot };
+                let inst = Inst {
+                    node: from,
+                    boot: hello.boot,
+                };
                 if node.gcks == Some(inst) {
                     self.heard_gcks(rules, at, &hello, under);
                 } else if serves && node.handoff == Some(inst) {
@@ -261,7 +274,11 @@ impl<const N: usize> World<N> {
                     return;
                 };
                 let proved = self.authenticates(at, &successor).is_some();
-                let row = if proved { to.node } else { self.node(at).gcks.map_or(NONE, |gcks| gcks.node) };
+                let row = if proved {
+                    to.node
+                } else {
+                    self.node(at).gcks.map_or(NONE, |gcks| gcks.node)
+                };
                 self.step(rules, at, Input::Successor(who(row)), true, bit(to.node));
             }
             None if hello.role == Role::Gcks => self.step(rules, at, Input::Heard, true, 0),
@@ -360,7 +377,10 @@ impl<const N: usize> World<N> {
             self.roll(rules, at, rollover::Input::Abandon);
         }
         let merging = self.node(at).office.is_some_and(|office| office.merging);
-        let Some(keys) = letter.keys.filter(|_| merging && self.node(at).gcks == Some(from)) else {
+        let Some(keys) = letter
+            .keys
+            .filter(|_| merging && self.node(at).gcks == Some(from))
+        else {
             return;
         };
         if letter.sa == NONE {
@@ -375,6 +395,10 @@ impl<const N: usize> World<N> {
 
     fn apply_whole(&mut self, at: u8, letter: &Letter) {
         let Some(keys) = letter.keys else { return };
+        let owner = |sa: u8| self.owners.get(usize::from(sa)).copied().flatten();
+        if self.parted && owner(self.node(at).sa) != owner(letter.sa) {
+            self.came |= bit(at);
+        }
         self.note_keys(at, keys.given());
         let node = self.node_mut(at);
         node.replace_sa(letter.sa, letter.generation);
@@ -387,7 +411,9 @@ impl<const N: usize> World<N> {
         let office = self.node(at).office;
         office.is_some_and(|office| {
             let others = Self::all().filter(|peer| *peer != but);
-            others.filter_map(|peer| office.row(peer).copied()).any(|row| row.live)
+            others
+                .filter_map(|peer| office.row(peer).copied())
+                .any(|row| row.live)
         })
     }
 
@@ -401,7 +427,10 @@ impl<const N: usize> World<N> {
             return false;
         }
         match node.election {
-            Election::Initial { stage: Initial::Looking | Initial::Turn | Initial::Joining, .. }
+            Election::Initial {
+                stage: Initial::Looking | Initial::Turn | Initial::Joining,
+                ..
+            }
             | Election::Member(Member::Orphan(_)) => claimed && self.takes_in(to, at),
             Election::Member(Member::Joining(_, heir)) => {
                 (heir == who(to) || node.handoff == Some(office)) && self.takes_in(to, at)

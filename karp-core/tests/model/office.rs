@@ -27,6 +27,8 @@ struct Shows {
     active: bool,
     current: bool,
     pending: u8,
+    /// It had the key that is Active here, went on to one that nobody here has, and never goes back.
+    left: bool,
 }
 
 impl<const N: usize> Office<N> {
@@ -264,7 +266,9 @@ impl<const N: usize> World<N> {
     /// owed.
     pub(crate) fn settle(&mut self, rules: Rules, at: u8) {
         for _ in 0..4 {
-            let Some(office) = self.node(at).office else { return };
+            let Some(office) = self.node(at).office else {
+                return;
+            };
             let waits = |row: &Registrant| {
                 row.merging.is_some_and(|after| office.last_made <= after) && !row.shows_current
             };
@@ -277,6 +281,10 @@ impl<const N: usize> World<N> {
             self.roll(rules, at, Input::Check);
             self.write_update(at);
             if self.node(at).office == Some(office) {
+                if office.rollover.is_settled() {
+                    let rows = Self::all().filter(|peer| office.row(*peer).is_some());
+                    self.came &= !rows.map(bit).sum::<u8>();
+                }
                 return;
             }
         }
@@ -359,6 +367,7 @@ impl<const N: usize> World<N> {
             active: known && (0..8).any(|key| shown(key) && here.was & bit(key) != 0),
             current: known && here.active() == Some(first),
             pending: here.pending().filter(|key| shown(*key)).unwrap_or(NONE),
+            left: first != NONE && !known && here.active().is_some_and(shown),
         }
     }
 
@@ -368,16 +377,16 @@ impl<const N: usize> World<N> {
             return false;
         };
         match office.rollover.phase() {
-            Phase::Distributing { since } => {
-                self.view(at).and_then(|view| view.acknowledged) < Some(since)
-            }
+            Phase::Distributing { since } => self.view(at).and_then(|view| view.acknowledged) < Some(since),
             Phase::Steady | Phase::Activated { .. } | Phase::Evicting => true,
         }
     }
 
     fn want_for(&mut self, rules: Rules, at: u8, peer: u8, shows: &Shows) {
         let waits = self.gift(rules, at, peer, shows) != Gift::Whole;
-        let Some(office) = self.node(at).office else { return };
+        let Some(office) = self.node(at).office else {
+            return;
+        };
         let pending = self.node(at).keys.pending().is_some();
         let settled = office.rollover.is_settled();
         let active = self.node(at).keys.active().is_some();
@@ -409,7 +418,8 @@ impl<const N: usize> World<N> {
         if shows.active || (!office.merging && only) {
             return Gift::Whole;
         }
-        if office.merging || !office.rollover.is_settled() {
+        let left = shows.left && rules != Rules::GivesWhatWasLeft;
+        if office.merging || !office.rollover.is_settled() || left {
             return Gift::Nothing;
         }
         if office.holder[usize::from(peer)] == self.node(peer).boot {
@@ -532,7 +542,9 @@ impl<const N: usize> World<N> {
     /// What a greater office gave a lesser one.
     pub(crate) fn merge_state(&mut self, rules: Rules, at: u8, from: Inst, keys: KeyList) {
         for (key, to) in [(keys.active, Key::Active), (keys.pending, Key::Pending)] {
-            let Some(office) = self.node(at).office else { return };
+            let Some(office) = self.node(at).office else {
+                return;
+            };
             if key == NONE || !office.rollover.can_adopt() || self.node(at).gcks != Some(from) {
                 continue;
             }

@@ -17,7 +17,6 @@ use crate::{
 
 /// So many updates under one Rekey SA are room enough.
 pub(crate) const MOST: u8 = 14;
-static SHOW: std::sync::Once = std::sync::Once::new();
 pub(crate) const ONE_GCKS: &str = "one Rekey SA, one GCKS";
 pub(crate) const CAUSE: &str = "who has keys goes only for cause";
 pub(crate) const ACCEPTED: &str = "what one sends with, all of the term accept";
@@ -50,7 +49,9 @@ fn one_gcks<const N: usize>(world: &World<N>) -> bool {
     let owner = |sa: u8| world.owners.get(usize::from(sa)).copied().flatten();
     World::<N>::all().filter(|at| world.node(*at).up).all(|at| {
         let node = world.node(at);
-        let serves = node.office.is_none_or(|office| owner(office.sa) == Some(world.inst(at)));
+        let serves = node
+            .office
+            .is_none_or(|office| owner(office.sa) == Some(world.inst(at)));
         let follows = match node.election {
             Election::Member(Member::Following(gcks)) => {
                 let followed = owner(node.sa);
@@ -68,13 +69,21 @@ fn accepted<const N: usize>(world: &World<N>, any: bool) -> bool {
     if world.alarm {
         return true;
     }
-    let term = |at: u8| world.owners.get(usize::from(world.node(at).sa)).copied().flatten();
-    let keyed = || World::<N>::all().filter(|at| world.node(*at).is_keyed());
+    let term = |at: u8| {
+        world
+            .owners
+            .get(usize::from(world.node(at).sa))
+            .copied()
+            .flatten()
+    };
+    let keyed =
+        || World::<N>::all().filter(|at| world.node(*at).is_keyed() && world.given_up & bit(*at) == 0);
     keyed().all(|from| {
         let key = world.node(from).keys.sending;
-        let others = keyed().filter(|to| *to != from && world.given_up & bit(*to) == 0);
+        let others = keyed().filter(|to| *to != from);
         key == NONE
             || others
+                .filter(|to| world.came & bit(*to) == 0)
                 .filter(|to| any || term(*to) == term(from))
                 .all(|to| world.node(to).keys.accepted() & bit(key) != 0)
     })
@@ -99,17 +108,27 @@ impl<const N: usize> Run<N> {
     /// *validate*. An outsider goes on all the while. It ends when nothing moves, or after 400 rounds; the second value
     /// is whether all agree then.
     pub(crate) fn calm(&self, world: &World<N>, from_last: bool) -> (World<N>, bool) {
-        let quiet = Self { late: false, ..self.clone() };
+        let quiet = Self {
+            late: false,
+            ..self.clone()
+        };
         quiet.quiet(world, from_last)
     }
 
     fn quiet(&self, world: &World<N>, from_last: bool) -> (World<N>, bool) {
-        let mut world = World { budget: Budget::default(), ..*world };
+        let mut world = World {
+            budget: Budget::default(),
+            ..*world
+        };
         let mut acts = Vec::new();
         for _ in 0..400 {
             let before = world;
             for turn in World::<N>::all() {
-                let node = if from_last { World::<N>::all().count() as u8 - 1 - turn } else { turn };
+                let node = if from_last {
+                    World::<N>::all().count() as u8 - 1 - turn
+                } else {
+                    turn
+                };
                 acts.clear();
                 self.ordinary(&world, node, &mut acts);
                 let said = acts.clone();
@@ -125,7 +144,6 @@ impl<const N: usize> Run<N> {
                 return (world, self.agreed(&world));
             }
         }
-        if std::env::var("SHOWCALM").is_ok() { SHOW.call_once(|| crate::show(&world)); }
         (world, false)
     }
 
@@ -161,14 +179,29 @@ impl<const N: usize> Run<N> {
     /// What is due when nobody has more to say, and in which order.
     fn due(&self, world: &World<N>, act: Act) -> Option<(u8, Act)> {
         let ears = |node: u8| Ears {
-            forged: if self.outsider { Forged::Claim } else { Forged::Nothing },
+            forged: if self.outsider {
+                Forged::Claim
+            } else {
+                Forged::Nothing
+            },
             ..world.all_ears(node)
         };
         Some(match act {
             Act::Rested { .. } | Act::HeirHeld { .. } => (0, act),
-            Act::RivalGone { .. } | Act::JoinsOver { .. } | Act::QuietOver { .. } | Act::SecondOver { .. } => (1, act),
-            Act::Forget { .. } | Act::GiveUp { .. } | Act::MergeOver { .. } | Act::LegacyOver { .. } => (1, act),
-            Act::Silent { node, .. } => (2, Act::Silent { node, ears: ears(node) }),
+            Act::RivalGone { .. }
+            | Act::JoinsOver { .. }
+            | Act::QuietOver { .. }
+            | Act::SecondOver { .. } => (1, act),
+            Act::Forget { .. } | Act::GiveUp { .. } | Act::MergeOver { .. } | Act::LegacyOver { .. } => {
+                (1, act)
+            }
+            Act::Silent { node, .. } => (
+                2,
+                Act::Silent {
+                    node,
+                    ears: ears(node),
+                },
+            ),
             Act::JoinFailed { node, .. } => {
                 // What was forged was tried in vain.
                 let mut ears = ears(node);
@@ -177,15 +210,33 @@ impl<const N: usize> Run<N> {
                 }
                 (2, Act::JoinFailed { node, ears })
             }
-            Act::WaitingLost { node, .. } => (2, Act::WaitingLost { node, ears: ears(node) }),
+            Act::WaitingLost { node, .. } => (
+                2,
+                Act::WaitingLost {
+                    node,
+                    ears: ears(node),
+                },
+            ),
             Act::MergeLost { .. } | Act::HandoffFailed { .. } => (2, act),
-            Act::WaitOver { node, .. } => (3, Act::WaitOver { node, ears: ears(node) }),
+            Act::WaitOver { node, .. } => (
+                3,
+                Act::WaitOver {
+                    node,
+                    ears: ears(node),
+                },
+            ),
             Act::TurnOver { node, .. } => {
                 let ears = ears(node);
                 let better = world.survey(node, ears).better;
                 (4 + better, Act::TurnOver { node, ears })
             }
-            Act::ValidateOver { node, .. } => (20, Act::ValidateOver { node, ears: ears(node) }),
+            Act::ValidateOver { node, .. } => (
+                20,
+                Act::ValidateOver {
+                    node,
+                    ears: ears(node),
+                },
+            ),
             // DTD is longer than all of these.
             Act::Omit { .. } => (21, act),
             _ => return None,
@@ -201,7 +252,9 @@ impl<const N: usize> Run<N> {
             let (Some(gcks), None) = (offices.next(), offices.next()) else {
                 return false;
             };
-            let Some(office) = world.node(gcks).office else { return false };
+            let Some(office) = world.node(gcks).office else {
+                return false;
+            };
             let key = world.node(gcks).keys.sending;
             key != NONE
                 && office.rollover.phase() == Phase::Steady

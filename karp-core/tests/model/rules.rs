@@ -24,6 +24,8 @@ pub(crate) enum Rules {
     NeverValidates,
     /// Whoever registers is given the keys in force, rebooted or not.
     GivesOldKeys,
+    /// Who had the Active key, and sends with another half's since, is given it once more: it does not go back to it.
+    GivesWhatWasLeft,
 }
 
 impl Rules {
@@ -75,7 +77,8 @@ impl Rules {
             | Self::KeepsOffice
             | Self::SharesRekeySa
             | Self::NeverValidates
-            | Self::GivesOldKeys => state.step(input, view),
+            | Self::GivesOldKeys
+            | Self::GivesWhatWasLeft => state.step(input, view),
         }
     }
 }

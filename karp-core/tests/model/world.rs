@@ -321,6 +321,8 @@ pub(crate) struct World<const N: usize> {
     pub(crate) before: [u8; N],
     /// whom an office gave up although it lives (it fell silent, and a push timed out),
     pub(crate) given_up: u8,
+    /// who came over from another half and was not there when the present Active key was activated,
+    pub(crate) came: u8,
     /// whether there ever was a partition or a silence without cause, or the alarm of section 7,
     pub(crate) parted: bool,
     pub(crate) alarm: bool,
@@ -403,6 +405,7 @@ impl<const N: usize> World<N> {
             owners: [None; KEYS],
             before: [0; N],
             given_up: 0,
+            came: 0,
             parted: false,
             alarm: false,
             broken: None,
@@ -511,7 +514,10 @@ impl<const N: usize> World<N> {
             Election::Gcks(Gcks::HandingOff(to)) => {
                 let node_to = crate::node::named(to);
                 let row = node.office.and_then(|office| office.row(node_to).copied());
-                row.map(|row| Inst { node: node_to, boot: row.boot })
+                row.map(|row| Inst {
+                    node: node_to,
+                    boot: row.boot,
+                })
             }
             Election::Member(_) => node.legacy,
             Election::Left | Election::Initial { .. } | Election::Gcks(_) => None,
