@@ -68,6 +68,8 @@ const fn plain<const N: usize>(budget: Budget) -> Run<N> {
         lag: false,
         late: false,
         outsider: false,
+        restarts: true,
+        depth: 0,
         settled: false,
         agreement: 1,
     }
@@ -83,30 +85,39 @@ fn trace<const N: usize>(path: Path<World<N>, Act>) -> String {
         }
     }
     if let Some((world, _)) = steps.last() {
-        for (at, node) in world.nodes.iter().enumerate() {
-            text += &format!("  node {at}: {node:?}\n");
-        }
-        text += &format!("  in the air: {:?}\n  side {:b}\n", world.air, world.side);
+        text += &show("there", world);
     }
+    text
+}
+
+fn show<const N: usize>(when: &str, world: &World<N>) -> String {
+    let mut text = format!("  {when}:\n");
+    for (at, node) in world.nodes.iter().enumerate() {
+        text += &format!("  node {at}: {node:?}\n");
+    }
+    text += &format!("  in the air: {:?}\n  side {:b}\n", world.air, world.side);
     text
 }
 
 /// Visits every world that can be reached, and panics with the way to one that breaks a promise.
 fn holds<const N: usize>(name: &str, run: Run<N>) -> usize {
-    let asked = run.agreement;
+    let (asked, depth) = (run.agreement, run.depth);
+    let again = run.clone();
     let start = Instant::now();
     let checker = run
         .checker()
         .threads(2)
-        .timeout(Duration::from_secs(600))
+        .timeout(Duration::from_secs(u64::from(env("TIME").max(20)) * 2))
         .finish_when(HasDiscoveries::Any)
+        .target_max_depth(if depth == 0 { usize::MAX } else { depth })
         .spawn_bfs()
         .join();
     let states = checker.unique_state_count();
     println!(
-        "{N} nodes, {name}: {states} states ({} generated), depth {}, agreement asked in {}, {:.1} s",
+        "{N} nodes, {name}: {states} states ({} generated), depth {}{}, agreement asked in {}, {:.1} s",
         checker.state_count(),
         checker.max_depth(),
+        if depth == 0 { "" } else { " (its bound)" },
         match asked {
             0 => "none".to_owned(),
             1 => "all".to_owned(),
@@ -115,10 +126,20 @@ fn holds<const N: usize>(name: &str, run: Run<N>) -> usize {
         start.elapsed().as_secs_f32()
     );
     for (promise, path) in checker.discoveries() {
+        let last = *path.last_state();
+        for from_last in [false, true] {
+            println!(
+                "{}",
+                show(
+                    "at the end of the quiet schedule",
+                    &again.calm(&last, from_last).0
+                )
+            );
+        }
         panic!("{N} nodes, {name}: not so: {promise}\n{}", trace(path));
     }
     assert!(
-        checker.is_done() && start.elapsed() < Duration::from_secs(600),
+        checker.is_done() && start.elapsed() < Duration::from_secs(u64::from(env("TIME").max(20)) * 2),
         "{name}: visited to the end"
     );
     states
@@ -172,6 +193,8 @@ fn from_env<const N: usize>() -> Run<N> {
         lag: env("LAG") > 0,
         late: env("LATE") > 0,
         outsider: env("OUT") > 0,
+        restarts: env("STAYS") == 0,
+        depth: usize::from(env("DEPTH")),
         settled: env("SETTLED") > 0,
         agreement: u64::from(env("AGREE")),
     }

@@ -161,6 +161,10 @@ pub(crate) struct Run<const N: usize> {
     /// Unicast answers may be late; otherwise an exchange happens at once or not at all.
     pub(crate) late: bool,
     pub(crate) outsider: bool,
+    /// Who crashed may start again, as another instance of the same router.
+    pub(crate) restarts: bool,
+    /// How many steps are taken at most; 0 for as many as there are.
+    pub(crate) depth: usize,
     /// The group has settled before the first thing goes wrong: node N-1 serves, all follow.
     pub(crate) settled: bool,
     /// Eventual agreement is asked in one state of so many, by its fingerprint; 0 asks in none.
@@ -225,7 +229,9 @@ impl<const N: usize> Run<N> {
             for peer in World::<N>::all().filter(|peer| office.held && office.unregistered & bit(*peer) != 0)
             {
                 let elsewhere = hello(peer).is_some_and(|hello| {
-                    !hello.keyed || (!world.node(node).knows(hello.sa) && hello.sa != NONE)
+                    let under = world.authenticates(node, &hello).unwrap_or(NONE);
+                    let other = office.others & bit(under) != 0;
+                    !hello.keyed || other || (!world.node(node).knows(hello.sa) && hello.sa != NONE)
                 });
                 if !world.reach(node, peer) || elsewhere {
                     acts.push(Act::Forget { office: node, peer });
@@ -474,9 +480,9 @@ impl<const N: usize> Run<N> {
 
     fn faults(&self, world: &World<N>, acts: &mut Vec<Act>) {
         for node in World::<N>::all() {
-            if !world.node(node).up {
+            if !world.node(node).up && (self.restarts || world.node(node).boot == 0) {
                 acts.push(Act::Start { node });
-            } else if world.budget.crash > 0 {
+            } else if world.node(node).up && world.budget.crash > 0 {
                 acts.push(Act::Crash { node });
             }
             if world.node(node).up && world.budget.pause > 0 {

@@ -48,6 +48,7 @@ impl<const N: usize> Office<N> {
             held: !heir,
             unregistered,
             forgotten: 0,
+            others: 0,
             last_made: 0,
             floor: 0,
             made: [0; KEYS],
@@ -510,13 +511,15 @@ impl<const N: usize> World<N> {
         };
         if hello.role == Role::Gcks {
             office.unregistered &= !bit(from);
+            office.others |= bit(under);
             // One that hands over to this node is no rival.
             office.rival |= hello.handoff != Some(own);
             return;
         }
         let registered = office.row(from).is_some_and(|row| row.live || !row.given);
         // One that has gone to another office is waited for once.
-        let gone = office.forgotten & bit(from) != 0 && hello.sa != under;
+        let gone =
+            office.forgotten & bit(from) != 0 && (hello.sa != under || office.others & bit(under) != 0);
         if office.heir && under != office.sa && hello.keyed && !registered && !gone {
             office.unregistered |= bit(from);
         }

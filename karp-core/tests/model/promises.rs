@@ -69,12 +69,16 @@ fn accepted<const N: usize>(world: &World<N>, any: bool) -> bool {
     if world.alarm {
         return true;
     }
-    let term = |at: u8| {
-        world
-            .owners
-            .get(usize::from(world.node(at).sa))
-            .copied()
-            .flatten()
+    // One Rekey SA, or the present and the next of one office.
+    let one_term = |a: u8, b: u8| {
+        let (a, b) = (world.node(a).sa, world.node(b).sa);
+        let offices = || world.nodes.iter().filter_map(|node| node.office);
+        a == b
+            || offices().any(|office| {
+                [a, b]
+                    .iter()
+                    .all(|sa| *sa != NONE && [office.sa, office.next].contains(sa))
+            })
     };
     let keyed =
         || World::<N>::all().filter(|at| world.node(*at).is_keyed() && world.given_up & bit(*at) == 0);
@@ -84,7 +88,7 @@ fn accepted<const N: usize>(world: &World<N>, any: bool) -> bool {
         key == NONE
             || others
                 .filter(|to| world.came & bit(*to) == 0)
-                .filter(|to| any || term(*to) == term(from))
+                .filter(|to| any || one_term(*to, from))
                 .all(|to| world.node(to).keys.accepted() & bit(key) != 0)
     })
 }

@@ -196,6 +196,8 @@ pub(crate) struct Office<const N: usize> {
     pub(crate) unregistered: u8,
     /// Whom it waited for in vain.
     pub(crate) forgotten: u8,
+    /// The Rekey SAs under which it heard another office.
+    pub(crate) others: u8,
     pub(crate) last_made: u8,
     pub(crate) floor: u8,
     pub(crate) made: [u8; KEYS],
