@@ -282,7 +282,11 @@ impl<const N: usize> Run<N> {
             let other = world.node(peer);
             let strange = other.knows(former) && !other.knows(world.node(node).sa);
             let lost = other.gcks.is_none_or(|gcks| !world.reaches_office(peer, gcks));
-            strange && other.is_keyed() && other.office.map_or(lost, |office| !office.rival)
+            strange
+                && other.is_keyed()
+                && other
+                    .office
+                    .map_or(lost, |office| !(office.rival || office.merging))
         };
         if world.node(node).second && !reached().any(misses) {
             acts.push(Act::SecondOver { node });
