@@ -151,6 +151,9 @@ pub(crate) enum Act {
     Heal,
 }
 
+/// What happens at a node when a span of time is over, as it hears the others.
+type OnTime = fn(u8, Ears) -> Act;
+
 /// A run: who breaks which rule, what may go wrong, and how much of the network's freedom is explored.
 #[derive(Clone, Debug)]
 pub(crate) struct Run<const N: usize> {
@@ -300,14 +303,12 @@ impl<const N: usize> Run<N> {
 
     fn timers(&self, world: &World<N>, node: u8, acts: &mut Vec<Act>) {
         let timers = world.node(node).timers;
-        for (timer, act) in [
-            (
-                WAIT,
-                (|node, ears| Act::WaitOver { node, ears }) as fn(u8, Ears) -> Act,
-            ),
+        let acts_of: [(u8, OnTime); 3] = [
+            (WAIT, |node, ears| Act::WaitOver { node, ears }),
             (TURN, |node, ears| Act::TurnOver { node, ears }),
             (VALIDATE, |node, ears| Act::ValidateOver { node, ears }),
-        ] {
+        ];
+        for (timer, act) in acts_of {
             if timers & timer != 0 {
                 acts.extend(
                     self.ears(world, node, true)

@@ -262,11 +262,12 @@ impl<const N: usize> World<N> {
         self.node_mut(at).handoff = hello.handoff;
         match hello.handoff {
             Some(to) if to == self.inst(at) => {
-                if under == self.node(at).sa {
-                    let ears = self.all_ears(at);
-                    let survey = self.survey(at, ears);
-                    self.step(rules, at, Input::HandoffToMe(survey), true, ears.heard);
+                if under != self.node(at).sa {
+                    return;
                 }
+                let ears = self.all_ears(at);
+                let survey = self.survey(at, ears);
+                self.step(rules, at, Input::HandoffToMe(survey), true, ears.heard);
             }
             Some(to) => {
                 let claims = |hello: Hello| hello.boot == to.boot && hello.role == Role::Gcks;

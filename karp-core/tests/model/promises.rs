@@ -127,12 +127,11 @@ impl<const N: usize> Run<N> {
         let mut acts = Vec::new();
         for _ in 0..400 {
             let before = world;
-            for turn in World::<N>::all() {
-                let node = if from_last {
-                    World::<N>::all().count() as u8 - 1 - turn
-                } else {
-                    turn
-                };
+            let mut order: Vec<u8> = World::<N>::all().collect();
+            if from_last {
+                order.reverse();
+            }
+            for node in order {
                 acts.clear();
                 self.ordinary(&world, node, &mut acts);
                 let said = acts.clone();
