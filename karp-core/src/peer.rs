@@ -148,10 +148,12 @@ impl Peer {
         self.claim.as_ref().map(hold)
     }
 
-    /// When a registrant that counts falls silent: not heard under this office's Rekey SA for its hold.
+    /// When a registrant that counts falls silent: not heard under this office's Rekey SA for its hold. One that was given
+    /// the state and never heard so may not have got it, and has time to register once more.
     pub(crate) fn silent_at(&self) -> Option<Instant> {
         let registrant = self.registrant?;
-        Some(registrant.heard.after(self.hold()?))
+        let holds = if registrant.confirmed { 1 } else { 2 };
+        Some(registrant.heard.after(self.hold()?.times(holds)))
     }
 
     /// It was heard, authenticated, within its hold.

@@ -52,6 +52,11 @@ impl Core<'_> {
                 shows,
             });
         }
+        // Who is given the state at once counts from its request on: a rollover must not slip in between.
+        let counts = merging.is_none() && self.gift(row) == Some(Purpose::Whole);
+        if let Some(registrant) = self.peers.get_mut(row).and_then(|peer| peer.registrant.as_mut()) {
+            registrant.live = counts;
+        }
         if merging.is_some() {
             self.merge_begins();
         }
@@ -211,7 +216,6 @@ impl Core<'_> {
         }
         if !registrant.given {
             registrant.given = true;
-            // Live from the response on, and no longer if it is not heard within hold.
             registrant.live = true;
             registrant.silent = false;
             registrant.acked = None;
@@ -502,7 +506,7 @@ impl Core<'_> {
                         registrant.silent = true;
                         peer.push = true;
                     } else {
-                        // Live from the response on, and no longer if it was not heard so within hold.
+                        // Live from its request on, and no longer if it was not heard so within 2 x hold.
                         registrant.live = false;
                         peer.joined = false;
                     }

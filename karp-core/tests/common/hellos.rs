@@ -53,7 +53,7 @@ impl Default for Hellos {
 pub struct Hello {
     pub from: usize,
     pub to: usize,
-    pub boot: u32,
+    pub life: u32,
     pub row: Held,
     /// The Rekey SA that the sender followed.
     pub spi: Option<[u8; 16]>,
@@ -103,10 +103,10 @@ impl Hellos {
     pub fn arrive(&mut self, nodes: &[Node], hello: &Hello, now: u64) -> Result<(), String> {
         let (from, to) = (hello.from, hello.to);
         let receiver = &nodes[to];
-        if !receiver.is_up()
+        if !receiver.routes()
             || receiver.is_paused()
-            || nodes[from].boots != hello.boot
-            || !nodes[from].is_up()
+            || nodes[from].lives != hello.life
+            || !nodes[from].routes()
         {
             return Ok(());
         }
