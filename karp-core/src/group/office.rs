@@ -311,7 +311,8 @@ impl Core<'_> {
             acknowledged = None;
         }
         let quiet = office.quiet_until.is_some_and(|until| now < until);
-        let heir_waits = office.heir && (now < office.took.after(self.hold()) || waits_for_unregistered);
+        let heir_waits = office.heir
+            && (now < office.took.after(self.hold()) || waits_for_unregistered || self.somebody_knocks(office));
         // The half of a lesser office follows it here: what is activated before would leave it out.
         let joining = office.joins_until.is_some_and(|until| now < until);
         let rival = self.rival_gates(office) || joining;
@@ -536,6 +537,7 @@ impl Core<'_> {
     /// When the next of those conditions ends that forbid a rollover for a time.
     fn next_gate(&self, office: &Office) -> Option<Instant> {
         let heir = office.heir.then(|| office.took.after(self.hold()));
+        let knocks = office.heir.then(|| office.took.after(self.hold().times(2)));
         let rival = office.rival_heard.map(|at| at.after(self.hold().times(2)));
         // Only an heir has anybody to look for.
         let unregistered = if office.heir {
@@ -543,7 +545,7 @@ impl Core<'_> {
         } else {
             None
         };
-        let gates = [heir, rival, office.joins_until, unregistered];
+        let gates = [heir, knocks, rival, office.joins_until, unregistered];
         gates.into_iter().flatten().filter(|at| *at > self.now).min()
     }
 

@@ -11,6 +11,7 @@ use crate::{
     node::Core,
     peer::{OwedReply, Peer, Registrant, ReplyKind, Shows},
     storage::Handle,
+    stranger::Stranger,
     time::{Duration, Instant},
     wire::{
         ElectionState, ExchangeType, KeyState, NodeState, Payloads, message::Contents, notify::KeysInUse,
@@ -554,6 +555,22 @@ impl Core<'_> {
     pub(crate) fn counts_for_heir(&self, office: &Office, peer: &Peer) -> bool {
         self.heir_deadline(office, peer)
             .is_some_and(|until| self.now < until)
+    }
+
+    /// Section 7, *an heir*: whether it hears somebody that may join and has not registered, authenticated or not. That
+    /// may be a router that restarted and has keys to show; it holds up a rollover for a time and nothing else.
+    pub(crate) fn somebody_knocks(&self, office: &Office) -> bool {
+        if self.now >= office.took.after(self.hold().times(2)) {
+            return false;
+        }
+        let registered = |stranger: &Stranger| {
+            let mut peers = self.peers.rows();
+            peers.any(|peer| peer.identity == stranger.identity && peer.registrant.is_some())
+        };
+        self.strangers
+            .rows()
+            .filter(|stranger| stranger.is_heard(self.now) && !self.is_evicted(&stranger.identity))
+            .any(|stranger| self.creds.grant(&stranger.identity).may_join && !registered(stranger))
     }
 
     fn heir_deadline(&self, office: &Office, peer: &Peer) -> Option<Instant> {
