@@ -63,8 +63,12 @@ pub(crate) struct Registrant {
 /// What KEYS_IN_USE showed, judged at once: the list itself is not kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Shows {
-    /// A key that is or was Active here, and the one that it sends with is known here: the registrant is continuing.
+    /// A key that is or was Active here: the registrant is continuing.
     pub(crate) active: bool,
+    /// The key that is Active here, which it stopped sending with and does not go back to.
+    pub(crate) beyond: bool,
+    /// The key that it sends with, and nobody knows that here.
+    pub(crate) foreign: bool,
     /// It sends with the key that is Active here: only that makes another office continuing (section 5.5).
     pub(crate) current: bool,
     /// A key whose id is another key's here.

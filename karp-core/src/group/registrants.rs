@@ -5,6 +5,7 @@ use super::{Office, merge::MergeAsGreater, rollover::Input, state::Purpose};
 use crate::{
     announcement::Heard,
     command::RekeyReason,
+    config::KeyUse,
     error::DropReason,
     exchange::wire_fault,
     io::Alarm,
@@ -67,18 +68,20 @@ impl Core<'_> {
     /// A rollover starts for those that wait; one serves all (section 7).
     fn want_for(&mut self, row: Handle) {
         self.node.stirred = true;
-        let waits = self.gift(row).is_none_or(|gift| gift != Purpose::Whole);
+        let shows = self
+            .peers
+            .get(row)
+            .and_then(|peer| peer.registrant)
+            .map(|registrant| registrant.shows);
+        // Who has gone beyond the Active key sends with another until there is a new one.
+        let waits = self.gift(row).is_none_or(|gift| gift != Purpose::Whole)
+            || shows.is_some_and(|shows| shows.beyond);
         let settled = self
             .node
             .office
             .as_ref()
             .is_some_and(|office| office.rollover.is_settled());
         // A key here that only waits to be omitted has the id of one there: another rollover would not help.
-        let shows = self
-            .peers
-            .get(row)
-            .and_then(|peer| peer.registrant)
-            .map(|registrant| registrant.shows);
         let passing = shows.is_some_and(|shows| shows.conflict && !shows.lasting_conflict);
         // A first key that waits for the migration cannot be given to who had it in an earlier boot, or might have: the
         // migration would wait for that router, and that router for the migration. Another takes its place.
@@ -106,24 +109,26 @@ impl Core<'_> {
     fn judge_keys(&mut self, shown: &KeysInUse) -> Shows {
         let mut shows = Shows::default();
         let span = self.node.config.settings().key_lifetime;
-        let mut first_known = false;
-        for (at, entry) in shown.0.iter().enumerate() {
+        for entry in &shown.0 {
+            let sends = entry.usage == KeyUse::Sending;
             let known = self.keys.rows().find(|key| key.lives() && key.id == entry.id);
             match known {
                 Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
-                    // The first is the one that it sends with.
-                    first_known |= at == 0;
+                    let active = key.state == KeyState::Active;
                     shows.active |= key.was_active;
-                    shows.current |= at == 0 && key.state == KeyState::Active;
+                    shows.current |= active && sends;
+                    shows.beyond |= active && entry.usage == KeyUse::Stopped;
                     if key.state == KeyState::Pending {
                         shows.pending = Some(key.made);
                     }
                 }
                 Some(key) => {
+                    shows.foreign |= sends;
                     shows.conflict = true;
                     shows.lasting_conflict |= key.state != KeyState::Retiring;
                 }
                 None => {
+                    shows.foreign |= sends;
                     let rests = self
                         .node
                         .resting_ids
@@ -135,8 +140,6 @@ impl Core<'_> {
                 }
             }
         }
-        // Who sends with a key that nobody here has would go on doing so: it waits for one that all get.
-        shows.active &= first_known;
         shows
     }
 
@@ -153,6 +156,10 @@ impl Core<'_> {
             } else {
                 Purpose::Merge { after }
             });
+        }
+        // It would go on sending with a key that nobody here has: it waits for one that all get.
+        if registrant.shows.beyond && registrant.shows.foreign {
+            return None;
         }
         // Continuing: it has not rebooted since that key was made.
         if registrant.shows.active || (office.merging.is_none() && self.shows_only_key(registrant.shows)) {

@@ -391,13 +391,14 @@ impl Core<'_> {
         let mut shown = KeysInUse::default();
         let first = self.keys.iter().filter(|(row, _)| Some(*row) == sending);
         let others = self.keys.iter().filter(|(row, _)| Some(*row) != sending);
-        for (_, key) in first.chain(others).filter(|(_, key)| key.lives()) {
+        for (row, key) in first.chain(others).filter(|(_, key)| key.lives()) {
             if key.state == KeyState::Pending && hidden {
                 continue;
             }
             // Eight at most; the one that is sent with is first.
             let _ = shown.0.push(KeyInUse {
                 id: key.id,
+                usage: key.usage(Some(row) == sending),
                 check: key.check(),
             });
         }
