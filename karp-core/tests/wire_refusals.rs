@@ -186,7 +186,11 @@ fn keys_in_use_say_what_they_are_used_for() {
     let entry = |id, usage| [0, id, 0, usage, 5, 5, 5, 5, 5, 5, 5, 5];
     for usage in 1..=3 {
         assert!(KeysInUse::parse(&entry(9, usage)).is_ok());
-        assert_eq!(KeysInUse::parse(&entry(0, usage)), Err(Error::BadValue), "key id 0");
+        assert_eq!(
+            KeysInUse::parse(&entry(0, usage)),
+            Err(Error::BadValue),
+            "key id 0"
+        );
         let mut high = entry(9, usage);
         high[2] = 1;
         assert_eq!(KeysInUse::parse(&high), Err(Error::BadValue));

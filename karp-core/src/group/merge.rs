@@ -138,8 +138,18 @@ impl Core<'_> {
         let heard = office
             .rival_heard
             .is_some_and(|at| self.now < at.after(self.hold().times(2)));
-        let merging = |peer: &Peer| peer.registrant.is_some_and(|row| row.merging.is_some());
-        heard && !self.peers.rows().any(merging)
+        let merging = |peer: &Peer| {
+            peer.registrant
+                .is_some_and(|row| row.office && row.merging.is_some())
+        };
+        // Nor for one of several that has not registered yet.
+        let recent = |peer: &Peer| {
+            peer.heard
+                .is_some_and(|at| self.now < at.after(self.hold().times(2)))
+        };
+        let other = |peer: &Peer| peer.serves() && recent(peer) && !merging(peer);
+        let mut peers = self.peers.rows();
+        heard && (!self.peers.rows().any(merging) || peers.any(other))
     }
 
     /// W waits for L to show the key that is being distributed, if it was made for L.
@@ -172,6 +182,13 @@ impl Core<'_> {
             office.merging = Some(MergeAsLesser { greater: row });
         }
         self.roll(Input::Abandon);
+        // Who merges into this one gets nothing here any more, and looks for the greater one.
+        for peer in self.peers.rows_mut() {
+            if peer.registrant.is_some_and(|row| row.merging.is_some()) {
+                peer.registrant = None;
+                peer.sa = None;
+            }
+        }
         let hello = self.hello();
         self.set_timer(Timer::Pull, hello);
         if state.is_some() {
@@ -297,11 +314,10 @@ impl Core<'_> {
         };
         if office.merge.as_ref().is_some_and(|merge| merge.until <= now) {
             office.merge = None;
-            for peer in self
-                .peers
-                .rows_mut()
-                .filter(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()))
-            {
+            for peer in self.peers.rows_mut().filter(|peer| {
+                peer.registrant
+                    .is_some_and(|row| row.merging.is_some() && row.office)
+            }) {
                 peer.registrant = None;
                 peer.sa = None;
             }

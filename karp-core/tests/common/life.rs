@@ -242,6 +242,12 @@ impl Lan {
         if event == (Event::RoleChanged { role: Role::Left }) {
             self.hellos.forget(at);
         }
+        if let Event::RoleChanged {
+            role: Role::Member | Role::Gcks,
+        } = event
+        {
+            self.nodes[at].keyed_since = self.now;
+        }
         if let Event::StateApplied { generation } = event
             && let Host::Confirms(delay) = self.nodes[at].host
         {
@@ -358,6 +364,7 @@ impl Lan {
                         from,
                         to,
                         life,
+                        sent: self.now,
                         row: row.clone(),
                         spi,
                     }),

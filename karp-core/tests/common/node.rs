@@ -109,6 +109,8 @@ pub struct Node {
     /// While the key management is down and the routing protocols are not.
     pub kept: Option<Kept>,
     pub started_at: u64,
+    /// When it last became a member or the key server.
+    pub keyed_since: u64,
     /// The engine, while the router is up. Boxed: it is large, and it moves.
     pub engine: Option<Box<TestEngine>>,
     /// What the events of this boot told.
@@ -141,6 +143,7 @@ impl Node {
             lives: 0,
             kept: None,
             started_at: 0,
+            keyed_since: 0,
             engine: None,
             told: Told::default(),
             events: Vec::new(),
@@ -171,10 +174,17 @@ impl Node {
         let rows = self.rows(now);
         let mut protocols: Vec<RoutingProtocol> = rows.iter().map(|row| row.protocol).collect();
         protocols.dedup();
-        let sending = protocols.into_iter().filter_map(|protocol| self.sending(protocol, now));
+        let sending = protocols
+            .into_iter()
+            .filter_map(|protocol| self.sending(protocol, now));
         let sending = sending.collect();
         let keys = self.engine().resumable_keys(at).take(8).collect();
-        self.kept = Some(Kept { rows, sending, keys, at });
+        self.kept = Some(Kept {
+            rows,
+            sending,
+            keys,
+            at,
+        });
         self.engine = None;
         self.wake = None;
         self.inbox.clear();
@@ -282,7 +292,12 @@ impl Node {
         let local = self.clock.local(now);
         match (&self.engine, &self.kept) {
             (Some(engine), _) => keys::sending(engine, protocol, local),
-            (None, kept) => kept.as_ref()?.sending.iter().find(|row| row.protocol == protocol).cloned(),
+            (None, kept) => kept
+                .as_ref()?
+                .sending
+                .iter()
+                .find(|row| row.protocol == protocol)
+                .cloned(),
         }
     }
 

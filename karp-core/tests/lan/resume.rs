@@ -53,10 +53,25 @@ fn a_member_restarts_and_is_continuing() {
         lan.run(20_000);
         lan.settle(1_000);
         assert_eq!(lan.key_of(0), key, "seed {seed}: the key stays");
-        assert_eq!(started(&lan.nodes[3]), rollovers, "seed {seed}: no rollover is started for it");
-        assert_eq!(roles(&lan.nodes[0]), [Role::Initial, Role::Member], "seed {seed}: it waits for nothing");
-        assert!((1..4).all(|at| roles(&lan.nodes[at]).len() == 2), "seed {seed}: nobody else was troubled");
-        assert!(lan.nodes[0].told.alarms.is_empty(), "seed {seed}: {:?}", lan.nodes[0].told.alarms);
+        assert_eq!(
+            started(&lan.nodes[3]),
+            rollovers,
+            "seed {seed}: no rollover is started for it"
+        );
+        assert_eq!(
+            roles(&lan.nodes[0]),
+            [Role::Initial, Role::Member],
+            "seed {seed}: it waits for nothing"
+        );
+        assert!(
+            (1..4).all(|at| roles(&lan.nodes[at]).len() == 2),
+            "seed {seed}: nobody else was troubled"
+        );
+        assert!(
+            lan.nodes[0].told.alarms.is_empty(),
+            "seed {seed}: {:?}",
+            lan.nodes[0].told.alarms
+        );
         nothing_refused(&mut lan);
     });
 }
@@ -75,7 +90,11 @@ fn a_member_restarts_in_a_rollover() {
             lan.is_settled() && lan.key_of(0) != key
         });
         lan.run(20_000);
-        assert_eq!(started(&lan.nodes[3]), rollovers + 1, "seed {seed}: the one that was asked for");
+        assert_eq!(
+            started(&lan.nodes[3]),
+            rollovers + 1,
+            "seed {seed}: the one that was asked for"
+        );
         nothing_refused(&mut lan);
     });
 }
@@ -95,8 +114,16 @@ fn the_gcks_restarts(seed: u64, down: u64, rollover: bool) {
     lan.settle(20_000);
     if lan.link == Link::CLEAN {
         assert_eq!(lan.gcks(), 2, "seed {seed}: the heir stays");
-        assert_eq!(roles(&lan.nodes[3]), [Role::Initial, Role::Member], "seed {seed}: it is given the state at once");
-        assert_eq!(completed(&lan.nodes[2]), 1, "seed {seed}: the heir's own rollover serves all");
+        assert_eq!(
+            roles(&lan.nodes[3]),
+            [Role::Initial, Role::Member],
+            "seed {seed}: it is given the state at once"
+        );
+        assert_eq!(
+            completed(&lan.nodes[2]),
+            1,
+            "seed {seed}: the heir's own rollover serves all"
+        );
     }
     nothing_refused(&mut lan);
 }
@@ -170,7 +197,11 @@ fn a_router_restarts_on_another_address() {
         lan.settle(20_000);
         if at == 0 {
             assert_eq!(lan.key_of(0), key, "seed {seed}");
-            assert_eq!(started(&lan.nodes[3]), rollovers, "seed {seed}: no rollover is started for it");
+            assert_eq!(
+                started(&lan.nodes[3]),
+                rollovers,
+                "seed {seed}: no rollover is started for it"
+            );
         }
         nothing_refused(&mut lan);
     });
@@ -204,18 +235,36 @@ fn nothing_counts_as_installed_before_the_host_says_so() {
         lan.record = Some(Vec::new());
         lan.restart_keying(0, 500);
         lan.run(3_000);
-        assert!(lan.nodes[0].is_keyed(), "seed {seed}: it is given the state at once");
-        assert!(lan.nodes[0].told.alarms.contains(&Alarm::InstallPending), "seed {seed}");
+        assert!(
+            lan.nodes[0].is_keyed(),
+            "seed {seed}: it is given the state at once"
+        );
+        assert!(
+            lan.nodes[0].told.alarms.contains(&Alarm::InstallPending),
+            "seed {seed}"
+        );
         let record = lan.record.take().unwrap();
         let mut said = record.iter().rev().filter(|sent| sent.by == Some(0));
         let said = said.find_map(|sent| peek::election(&sent.octets)).unwrap();
-        assert_eq!((said.generation, said.spi), (0, [0; 16]), "seed {seed}: it acknowledges nothing yet");
+        assert_eq!(
+            (said.generation, said.spi),
+            (0, [0; 16]),
+            "seed {seed}: it acknowledges nothing yet"
+        );
         let asked = lan.now;
         let key = lan.key_of(3);
         lan.command(3, REKEY).unwrap();
-        lan.expect(60_000, "all send with the new key", |lan| lan.is_settled() && lan.key_of(0) != key);
+        lan.expect(60_000, "all send with the new key", |lan| {
+            lan.is_settled() && lan.key_of(0) != key
+        });
         assert!(lan.now >= asked + 9_000, "seed {seed}: it was waited for");
-        assert!(!lan.nodes[3].saw(|event| matches!(event, Event::Alarm { alarm: Alarm::ActivatedWithoutAll, .. })));
+        assert!(!lan.nodes[3].saw(|event| matches!(
+            event,
+            Event::Alarm {
+                alarm: Alarm::ActivatedWithoutAll,
+                ..
+            }
+        )));
         nothing_refused(&mut lan);
     });
 }
@@ -239,7 +288,8 @@ fn uses_are_kept() {
         lan.command(3, REKEY).unwrap();
         let pending = |lan: &Lan| {
             let rows = lan.nodes[0].rows(lan.now);
-            rows.iter().any(|row| row.state == super::common::keys::State::Pending)
+            rows.iter()
+                .any(|row| row.state == super::common::keys::State::Pending)
         };
         lan.expect(3_000, "a Pending key", pending);
         let before = lan.nodes[0].rows(lan.now).len();
@@ -247,12 +297,19 @@ fn uses_are_kept() {
             let node = &lan.nodes[0];
             let keys = node.engine().resumable_keys(node.clock.local(lan.now));
             let mut uses: Vec<(KeyUse, u16)> = keys.map(|key| (key.usage, key.id)).collect();
-            assert_eq!(uses[0].0, KeyUse::Sending, "the one that is sent with comes first");
+            assert_eq!(
+                uses[0].0,
+                KeyUse::Sending,
+                "the one that is sent with comes first"
+            );
             uses.sort();
             uses
         };
         let kept = uses(&lan);
-        assert_eq!(kept.iter().map(|(usage, _)| *usage).collect::<Vec<_>>(), [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending]);
+        assert_eq!(
+            kept.iter().map(|(usage, _)| *usage).collect::<Vec<_>>(),
+            [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending]
+        );
         lan.stop_keying(0);
         lan.boot(0);
         assert_eq!(uses(&lan), kept, "seed {seed}");
