@@ -20,7 +20,7 @@ use crate::{
     peer::{Peer, Registrant},
     storage::Handle,
     time::{Duration, Instant},
-    wire::{ElectionState, KeyState, NodeState},
+    wire::{ElectionState, KeyState, NodeState, notify::KeysInUse},
 };
 
 /// W's part: it lasts 2 x hold after the last request of a lesser office.
@@ -115,6 +115,16 @@ impl Core<'_> {
         // Nor does one that is on its way to a successor take another in.
         let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
         state.state == NodeState::Gcks && (merging || handing_off || self.is_greater(identity, &state))
+    }
+
+    /// An office that merges has nothing to give to a router of another half: that does better to ask the greater one.
+    pub(crate) fn declines_other_half(&mut self, keys: &KeysInUse) -> bool {
+        let merging = self
+            .node
+            .office
+            .as_ref()
+            .is_some_and(|office| office.merging.is_some());
+        merging && self.judge_keys(keys).foreign
     }
 
     /// A greater office asked this one: it ranks lower, declines, and itself initiates.

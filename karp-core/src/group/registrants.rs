@@ -108,7 +108,7 @@ impl Core<'_> {
     }
 
     /// What KEYS_IN_USE shows, judged against the keys here. Ids of other keys are not given to new ones (section 6).
-    fn judge_keys(&mut self, shown: &KeysInUse) -> Shows {
+    pub(crate) fn judge_keys(&mut self, shown: &KeysInUse) -> Shows {
         let mut shows = Shows::default();
         let span = self.node.config.settings().key_lifetime;
         for entry in &shown.0 {
