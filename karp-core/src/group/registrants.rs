@@ -536,6 +536,14 @@ impl Core<'_> {
                         registrant.live = false;
                         peer.joined = false;
                     }
+                } else if registrant.live
+                    && registrant.silent
+                    && peer.sa.as_ref().is_none_or(|sa| sa.initiator)
+                {
+                    // It cannot be asked any more: the IKE SA that it registered by is gone.
+                    registrant.live = false;
+                    peer.joined = false;
+                    stirred = true;
                 } else if registrant.live && !silent {
                     next = falls_silent.map_or(next, |at| at.min(next));
                 }
