@@ -192,6 +192,10 @@ impl Core<'_> {
         if merges || self.is_changing_sa() {
             return;
         }
+        let due = |key: &TrafficKey| key.lives() && key.omit_at.is_some_and(|at| at <= now);
+        if !self.keys.rows().any(due) {
+            return;
+        }
         // Who knocks may send with it.
         let more = if self.somebody_knocks() {
             self.hold().times(2)
