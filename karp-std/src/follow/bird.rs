@@ -23,6 +23,8 @@ const UNREACHABLE: &str = "65535";
 const MAX_FALLEN: usize = 1024;
 /// After BIRD hung up, until the next look.
 const HUNG_UP: Duration = Duration::from_millis(100);
+/// The longest wait: times that lie too far ahead cannot be reckoned with.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// Two times in BIRD's tables that differ by no more are the same: BIRD reckons them back from the clock of the moment.
 const SAME: Duration = Duration::from_secs(1);
 
@@ -295,7 +297,7 @@ impl Observer for BirdObserver {
 
     /// Without a connection it sleeps: there is nothing to hear.
     fn wait(&mut self, at_most: Duration) {
-        let until = Instant::now() + at_most;
+        let until = Instant::now() + at_most.min(LONGEST);
         if let Some(mut connection) = self.connection.take() {
             if connection.changed {
                 self.connection = Some(connection);
