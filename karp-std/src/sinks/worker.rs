@@ -278,8 +278,8 @@ impl Hand {
         let began = Instant::now();
         let (result, epoch) = match asked {
             Ok(epoch) => (self.bring(&wanted, restarted), epoch),
-            Err(error) if error.is_not_running() => self.without_daemon(&wanted),
-            Err(error) => (Err(error), None),
+            Err(error) if unchanged && !error.is_not_running() => (Err(error), None),
+            Err(_) => self.without_daemon(&wanted),
         };
         let elapsed = began.elapsed();
         let attempt = self.attempts.saturating_add(1);
@@ -324,8 +324,9 @@ impl Hand {
         }
     }
 
-    /// It takes what it can without its daemon: a file that the daemon will read. If the daemon is there by now, it is not
-    /// known which run of it took that, and so it is done again for the run that it is.
+    /// It takes what it can without its daemon: a file that the daemon will read, or the keys of another daemon that it fills
+    /// as well. If the daemon is there by now, it is not known which run of it took that, and so it is done again for the run
+    /// that it is.
     fn without_daemon(&mut self, wanted: &KeySet) -> (Result<(), SinkError>, Option<String>) {
         if let Err(error) = self.sink.reconcile(wanted) {
             return (Err(error), None);

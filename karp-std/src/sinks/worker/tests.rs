@@ -315,6 +315,23 @@ fn a_daemon_that_hangs_is_shown_once_and_keeps_what_it_has() {
 }
 
 #[test]
+fn a_daemon_that_hangs_does_not_keep_another_from_its_keys() {
+    let mut bench = Bench::new(Fake::running());
+    bench.want(&[(1, Active)], 1).expect("done");
+    bench.fake.calls();
+    bench.fake.with(|daemon| daemon.hangs = true);
+    let report = bench.want(&[(2, Active)], 2).expect("it hangs");
+    assert!(!report.is_done());
+    // A sink of two daemons fills the one that answers.
+    assert_eq!(bench.fake.calls(), ["reconcile"]);
+    assert!(!bench.later().1.expect("it hangs").is_done());
+    assert_eq!(bench.fake.calls(), ["reconcile"]);
+    bench.fake.with(|daemon| daemon.hangs = false);
+    assert!(bench.later().1.expect("it answers").is_done());
+    assert_eq!(bench.fake.calls(), ["reconcile"]);
+}
+
+#[test]
 fn a_sink_without_a_daemon_is_not_probed() {
     let fake = Fake::default();
     fake.with(|daemon| daemon.is_none = true);
