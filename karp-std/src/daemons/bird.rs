@@ -26,6 +26,8 @@ const MAX_LINE: usize = 16 << 10;
 const MAX_REPLY: usize = 1 << 20;
 /// The longest command in octets; BIRD takes less than 4096.
 const MAX_COMMAND: usize = 1024;
+/// The longest wait for an event: times that lie too far ahead cannot be reckoned with.
+const MAX_WAIT: Duration = Duration::from_secs(86_400);
 /// Events that wait to be taken; older ones are dropped.
 const MAX_EVENTS: usize = 256;
 
@@ -234,7 +236,7 @@ impl Client {
         self.reply(command)
     }
 
-    /// The next event, if one comes within `at_most`. Events come after the command `echo all`.
+    /// The next event, if one comes within `at_most`, or within a day. Events come after the command `echo all`.
     ///
     /// # Errors
     /// If the connection ended, or something comes that is no event.
@@ -242,7 +244,7 @@ impl Client {
         if let Some(event) = self.events.pop_front() {
             return Ok(Some(event));
         }
-        let until = Instant::now() + at_most;
+        let until = Instant::now() + at_most.min(MAX_WAIT);
         match self.line(until, "an event") {
             Ok(line) => match line.strip_prefix('+') {
                 Some(event) => Ok(Some(event.to_owned())),

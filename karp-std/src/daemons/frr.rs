@@ -172,12 +172,14 @@ impl Vty {
     pub fn show(&mut self, command: &str) -> Result<Answer, SinkError> {
         let answer = self.execute(command)?;
         if answer.status != 0 {
+            // Messages begin so. The rest may be the part of a configuration that was shown until then, with its keys.
+            let said = answer.text().lines().find(|line| line.starts_with('%'));
             return Err(SinkError::refused(
                 format!(
                     "{} refuses `{command}` with status {}: {}",
                     self.name(),
                     answer.status,
-                    excerpt(answer.text())
+                    excerpt(said.unwrap_or_default())
                 ),
                 "FRR 10.3 is what karp is tried with",
             ));

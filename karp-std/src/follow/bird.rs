@@ -23,6 +23,8 @@ const UNREACHABLE: &str = "65535";
 const MAX_FALLEN: usize = 1024;
 /// After BIRD hung up, until the next look.
 const HUNG_UP: Duration = Duration::from_millis(100);
+/// The longest wait: times that lie too far ahead cannot be reckoned with.
+const LONGEST: Duration = Duration::from_secs(3600);
 /// Two times in BIRD's tables that differ by no more are the same: BIRD reckons them back from the clock of the moment.
 const SAME: Duration = Duration::from_secs(1);
 
@@ -37,6 +39,7 @@ pub struct BirdObserver {
     interface: String,
     timeout: Duration,
     connection: Option<Connection>,
+    memory: Memory,
 }
 
 /// What the tables look like.
@@ -52,13 +55,19 @@ enum Kind {
 struct Connection {
     client: Client,
     epoch: String,
+    /// Something happened that no snapshot has shown yet.
+    changed: bool,
+}
+
+/// What is remembered of one run of BIRD, over all connections to it.
+#[derive(Debug, Default)]
+struct Memory {
+    epoch: String,
     /// Neighbours that went down since the last snapshot, and to what state. They may be up again by the time that the
     /// tables are read, and are shown down once all the same.
     fallen: BTreeMap<String, String>,
     /// Since when, by the time of day, sessions are up that tell of no events.
     since: BTreeMap<String, Duration>,
-    /// Something happened that no snapshot has shown yet.
-    changed: bool,
 }
 
 impl BirdObserver {
@@ -108,6 +117,7 @@ impl BirdObserver {
             interface,
             timeout: bird::TIMEOUT,
             connection: None,
+            memory: Memory::default(),
         })
     }
 
@@ -119,7 +129,32 @@ impl BirdObserver {
             _ => self.connect()?,
         };
         connection.changed = false;
-        self.ask_for_events(&mut connection)?;
+        if self.memory.epoch != connection.epoch {
+            self.memory = Memory {
+                epoch: connection.epoch.clone(),
+                ..Memory::default()
+            };
+        }
+        let snapshot = self.read(&mut connection);
+        // What came in between the replies, also those of a connection that fails.
+        while let Some(event) = connection.client.event(Duration::ZERO)? {
+            self.note(&mut connection, &event);
+        }
+        let mut snapshot = snapshot?;
+        for (id, state) in std::mem::take(&mut self.memory.fallen) {
+            let it = snapshot.neighbours.iter_mut().find(|it| it.id == id && it.up);
+            if let Some(it) = it {
+                (it.up, it.state) = (false, state);
+                connection.changed = true;
+            }
+        }
+        self.connection = Some(connection);
+        Ok(snapshot)
+    }
+
+    /// What the tables show.
+    fn read(&mut self, connection: &mut Connection) -> Result<Snapshot, ObserveError> {
+        self.ask_for_events(connection)?;
         let mut ask = |command: &str| ask(&mut connection.client, command);
         let status = ask("show status")?;
         let (role, neighbours) = match self.kind {
@@ -157,36 +192,23 @@ impl BirdObserver {
                 let sessions = ask(&format!("show bfd sessions {}", self.name()))?;
                 let since = bfd_since(&sessions, &self.interface);
                 for (id, since) in &since {
-                    let before = connection.since.get(id);
+                    let before = self.memory.since.get(id);
                     if before.is_some_and(|before| since.abs_diff(*before) > SAME) {
-                        connection.fallen.insert(id.clone(), "Down".to_owned());
+                        self.memory.fallen.insert(id.clone(), "Down".to_owned());
                     }
                 }
-                connection.since = since;
+                self.memory.since = since;
                 (Some(LinkRole::Other), bfd_neighbours(&sessions, &self.interface))
             }
         };
-        let mut snapshot = Snapshot {
+        Ok(Snapshot {
             protocol: self.protocol,
-            epoch,
+            epoch: connection.epoch.clone(),
             router_id: router_id(&status),
             role,
             neighbours,
             sequence: None,
-        };
-        // What came in between the replies.
-        while let Some(event) = connection.client.event(Duration::ZERO)? {
-            self.note(&mut connection, &event);
-        }
-        for (id, state) in std::mem::take(&mut connection.fallen) {
-            let it = snapshot.neighbours.iter_mut().find(|it| it.id == id && it.up);
-            if let Some(it) = it {
-                (it.up, it.state) = (false, state);
-                connection.changed = true;
-            }
-        }
-        self.connection = Some(connection);
-        Ok(snapshot)
+        })
     }
 
     fn connect(&self) -> Result<Connection, ObserveError> {
@@ -195,8 +217,6 @@ impl BirdObserver {
         Ok(Connection {
             client,
             epoch,
-            fallen: BTreeMap::new(),
-            since: BTreeMap::new(),
             changed: false,
         })
     }
@@ -211,7 +231,7 @@ impl BirdObserver {
     }
 
     /// Waits for an event that may change a snapshot.
-    fn listen(&self, connection: &mut Connection, until: Instant) -> Result<(), ObserveError> {
+    fn listen(&mut self, connection: &mut Connection, until: Instant) -> Result<(), ObserveError> {
         loop {
             let left = until.saturating_duration_since(Instant::now());
             let Some(event) = connection.client.event(left)? else {
@@ -225,7 +245,7 @@ impl BirdObserver {
     }
 
     /// Takes in what an event says: a neighbour has come, gone, or changed; the interface has; or BIRD was reconfigured.
-    fn note(&self, connection: &mut Connection, event: &str) {
+    fn note(&mut self, connection: &mut Connection, event: &str) {
         if event.starts_with("Reconfigur") {
             connection.changed = true;
             return;
@@ -264,8 +284,8 @@ impl BirdObserver {
         };
         connection.changed = true;
         let (id, interface) = who.split_once(" on ").unwrap_or((who, &self.interface));
-        if interface == self.interface && connection.fallen.len() < MAX_FALLEN {
-            connection.fallen.insert(id.to_owned(), state.to_owned());
+        if interface == self.interface && self.memory.fallen.len() < MAX_FALLEN {
+            self.memory.fallen.insert(id.to_owned(), state.to_owned());
         }
     }
 
@@ -295,7 +315,7 @@ impl Observer for BirdObserver {
 
     /// Without a connection it sleeps: there is nothing to hear.
     fn wait(&mut self, at_most: Duration) {
-        let until = Instant::now() + at_most;
+        let until = Instant::now() + at_most.min(LONGEST);
         if let Some(mut connection) = self.connection.take() {
             if connection.changed {
                 self.connection = Some(connection);

@@ -36,9 +36,9 @@
 //! having opened the file, that is a failure as well: the include is missing, and BIRD does not have the keys.
 
 use std::{
-    cell::RefCell,
     collections::BTreeMap,
-    fmt, io,
+    fmt, fs, io,
+    os::unix::fs::MetadataExt as _,
     path::{Path, PathBuf},
     time::{Duration, Instant},
 };
@@ -62,8 +62,6 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Between the two there is nothing (see the module's head).
 const NEVER_SENT: &str = r#" generate from "2035-12-31 00:00:00"; generate to "1990-01-01 00:00:00";"#;
 const NEVER_ACCEPTED: &str = r#" accept from "2035-12-31 00:00:00"; accept to "1990-01-01 00:00:00";"#;
-/// Key ids of a group are 1 to 255.
-const BLOCKER_ID: u16 = 0;
 
 /// Where BIRD is, and where the keys go.
 #[derive(Clone, PartialEq, Eq, Debug)]
@@ -82,9 +80,16 @@ pub struct BirdSink {
     blocker: Zeroizing<String>,
     /// The run of BIRD that has loaded the files as they are.
     loaded: Option<String>,
-    /// What was put last into files that are given away: to read them again may take a privilege.
-    given: RefCell<BTreeMap<PathBuf, Zeroizing<Vec<u8>>>>,
+    /// What was written last, for files that this user cannot read after they were given to BIRD's.
+    written: BTreeMap<PathBuf, Written>,
     timeout: Duration,
+}
+
+/// A file as it was written.
+struct Written {
+    content: Zeroizing<Vec<u8>>,
+    /// Whether it is the same still (see [`mark`]).
+    mark: (u64, i64, i64),
 }
 
 impl fmt::Debug for BirdSink {
@@ -97,8 +102,8 @@ impl fmt::Debug for BirdSink {
 }
 
 /// A file that was replaced, and what it was before.
-struct Replaced<'a> {
-    path: &'a Path,
+struct Replaced {
+    path: PathBuf,
     former: Option<Zeroizing<Vec<u8>>>,
 }
 
@@ -146,7 +151,7 @@ impl BirdSink {
             settings,
             blocker: blocker::secret(),
             loaded: None,
-            given: RefCell::default(),
+            written: BTreeMap::new(),
             timeout: bird::TIMEOUT,
         })
     }
@@ -183,10 +188,12 @@ impl BirdSink {
         for key in wanted.of(protocol) {
             password(&mut text, key)?;
         }
-        if wanted.sending(protocol).is_none() {
+        if wanted.sending(protocol).is_none()
+            && let Some(id) = wanted.free_id(protocol)
+        {
             text.push_str("# Nobody has this key: there is none to send with yet.\npassword \"");
             text.push_str(&self.blocker);
-            text.push_str(&format!("\" {{ id {BLOCKER_ID};"));
+            text.push_str(&format!("\" {{ id {id};"));
             if style(protocol)? != Style::Keyed {
                 text.push_str(" algorithm hmac sha256;");
             }
@@ -196,15 +203,15 @@ impl BirdSink {
         Ok(text)
     }
 
-    /// Writes the files that differ. After an error all are as they were.
-    fn write(&self, wanted: &KeySet) -> Result<Vec<Replaced<'_>>, SinkError> {
+    /// Writes the files that differ. After an error all are as they were, but for the one that it names.
+    fn write(&mut self, wanted: &KeySet) -> Result<Vec<Replaced>, SinkError> {
         let files = self.settings.files.iter();
         let contents: Vec<_> = files
-            .map(|(protocol, path)| Ok((path, self.content(*protocol, wanted)?)))
+            .map(|(protocol, path)| Ok((path.clone(), self.content(*protocol, wanted)?)))
             .collect::<Result<_, SinkError>>()?;
         let mut replaced = Vec::new();
         for (path, content) in contents {
-            match self.replace(path, content.as_bytes()) {
+            match self.replace(&path, content.as_bytes()) {
                 Ok(None) => {}
                 Ok(Some(it)) => replaced.push(it),
                 Err(error) => {
@@ -219,19 +226,10 @@ impl BirdSink {
         Ok(replaced)
     }
 
-    fn replace<'a>(&self, path: &'a Path, content: &[u8]) -> io::Result<Option<Replaced<'a>>> {
+    fn replace(&mut self, path: &Path, content: &[u8]) -> io::Result<Option<Replaced>> {
         let former = match file::read(path, self.settings.owner) {
-            // What an earlier run put there is not known. It is replaced, and cannot be put back.
-            Err(error)
-                if error.kind() == io::ErrorKind::PermissionDenied && self.settings.owner.is_some() =>
-            {
-                let given = self.given.borrow();
-                given.get(path).map(|content| Found {
-                    content: content.clone(),
-                    fits: true,
-                })
-            }
-            read => read?,
+            Err(error) if error.kind() == io::ErrorKind::PermissionDenied => self.remembered(path),
+            found => found?,
         };
         if let Some(former) = &former
             && former.fits
@@ -240,25 +238,33 @@ impl BirdSink {
             return Ok(None);
         }
         self.put(path, content)?;
-        let former = former.map(|former| former.content);
+        let (path, former) = (path.to_owned(), former.map(|former| former.content));
         Ok(Some(Replaced { path, former }))
     }
 
-    fn put(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+    fn put(&mut self, path: &Path, content: &[u8]) -> io::Result<()> {
+        self.written.remove(path);
         file::replace(path, content, self.settings.owner)?;
-        if self.settings.owner.is_some() {
-            let content = Zeroizing::new(content.to_vec());
-            self.given.borrow_mut().insert(path.to_owned(), content);
-        }
+        let content = Zeroizing::new(content.to_vec());
+        let mark = mark(path)?;
+        self.written.insert(path.to_owned(), Written { content, mark });
         Ok(())
     }
 
+    /// What was written to `path`, if that is what is there.
+    fn remembered(&self, path: &Path) -> Option<Found> {
+        let written = self.written.get(path)?;
+        let content = written.content.clone();
+        let fits = true;
+        (mark(path).ok()? == written.mark).then_some(Found { content, fits })
+    }
+
     /// Puts back what was there before, and says what came of it.
-    fn restore(&self, replaced: Vec<Replaced<'_>>) -> String {
+    fn restore(&mut self, replaced: Vec<Replaced>) -> String {
         let mut said = String::new();
         for Replaced { path, former } in replaced {
             let Some(former) = former else { continue };
-            match self.put(path, &former) {
+            match self.put(&path, &former) {
                 Ok(()) => said.push_str(&format!("; {} is what it was before", path.display())),
                 Err(error) => said.push_str(&format!("; nor could {} be put back: {error}", path.display())),
             }
@@ -266,11 +272,11 @@ impl BirdSink {
         said
     }
 
-    /// Loads the files into BIRD, if it has not yet.
-    fn load(&self, changed: bool) -> Result<String, Load> {
+    /// Loads the files into BIRD, unless it is the run `loaded`, which has them.
+    fn load(&self, loaded: Option<&str>) -> Result<String, Load> {
         let (mut client, run) = Client::connect_with_epoch(&self.settings.socket, self.timeout)
             .map_err(|error| Load::Unknown(error.into()))?;
-        if !changed && self.loaded.as_ref() == Some(&run) {
+        if loaded == Some(run.as_str()) {
             return Ok(run);
         }
         let files = self.settings.files.values().map(PathBuf::as_path);
@@ -359,20 +365,28 @@ impl Sink for BirdSink {
     }
 
     fn reconcile(&mut self, wanted: &KeySet) -> Result<(), SinkError> {
+        // What fails on the way may have changed a file, and then nobody has loaded it.
+        let loaded = self.loaded.take();
         let replaced = self.write(wanted)?;
-        let loaded = self.load(!replaced.is_empty());
-        let (loaded, result) = match loaded {
-            Ok(run) => (Some(run), Ok(())),
-            Err(Load::Unknown(error)) => (None, Err(error)),
+        match self.load(loaded.as_deref().filter(|_| replaced.is_empty())) {
+            Ok(run) => {
+                self.loaded = Some(run);
+                Ok(())
+            }
+            Err(Load::Unknown(error)) => Err(error),
             Err(Load::Refused(text)) => {
                 let restored = self.restore(replaced);
                 let remedy = "correct what BIRD complains of; it goes on with the keys that it had";
-                (None, Err(SinkError::refused(format!("{text}{restored}"), remedy)))
+                Err(SinkError::refused(format!("{text}{restored}"), remedy))
             }
-        };
-        self.loaded = loaded;
-        result
+        }
     }
+}
+
+/// What changes whenever somebody writes, replaces or gives away the file at `path`.
+fn mark(path: &Path) -> io::Result<(u64, i64, i64)> {
+    let it = fs::metadata(path)?;
+    Ok((it.ino(), it.ctime(), it.ctime_nsec()))
 }
 
 /// How a protocol's passwords are written.

@@ -12,6 +12,7 @@ use std::{
 
 use nix::{
     errno::Errno,
+    fcntl::OFlag,
     sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor},
     unistd::{Gid, Uid, fchown},
 };
@@ -23,7 +24,8 @@ const MAX_LEN: u64 = 1 << 20;
 const MODE: u32 = 0o600;
 
 /// Puts a file with `content` in the place of `path`: written beside it, on the disk, and then renamed, so that whoever
-/// opens `path` finds the one or the other. `owner` is the user and the group that it is to belong to.
+/// opens `path` finds the one or the other. `owner` is the user and the group that it is to belong to. After an error it
+/// is there all the same if all that failed is to make the directory's entry last.
 pub(crate) fn replace(path: &Path, content: &[u8], owner: Option<(u32, u32)>) -> io::Result<()> {
     let beside = beside(path)?;
     let written = write(&beside, content, owner).and_then(|()| fs::rename(&beside, path));
@@ -46,12 +48,18 @@ pub(crate) struct Found {
 
 /// What is in `path`, if it is there.
 pub(crate) fn read(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Option<Found>> {
-    let file = match File::open(path) {
+    // A pipe that somebody put there must not hold us.
+    let mut options = OpenOptions::new();
+    options.read(true).custom_flags(OFlag::O_NONBLOCK.bits());
+    let file = match options.open(path) {
         Ok(file) => file,
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(None),
         Err(error) => return Err(error),
     };
     let of = file.metadata()?;
+    if !of.is_file() {
+        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is no file"));
+    }
     let owned = owner.is_none_or(|owner| owner == (of.uid(), of.gid()));
     if of.len() > MAX_LEN {
         return Err(io::Error::new(
@@ -66,17 +74,17 @@ pub(crate) fn read(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Option<
     Ok(Some(Found { content, fits }))
 }
 
-/// Sees whether files are opened. Their directories are watched: the files may be closed to us.
+/// Sees whether files are opened. It looks at their directories, for a file that was given away to another user cannot be
+/// watched itself.
 pub(crate) struct Watch<'a> {
     inotify: Inotify,
     files: Vec<(WatchDescriptor, &'a Path)>,
 }
 
 impl<'a> Watch<'a> {
-    /// Watches `files`, each by its name in its directory.
+    /// Watches `files` from now on.
     pub(crate) fn new(files: impl Iterator<Item = &'a Path>) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        // The same directory gives the same descriptor again.
         let files = files.map(|path| Ok((inotify.add_watch(directory(path), AddWatchFlags::IN_OPEN)?, path)));
         let files = files.collect::<io::Result<_>>()?;
         Ok(Self { inotify, files })
@@ -87,10 +95,10 @@ impl<'a> Watch<'a> {
         loop {
             match self.inotify.read_events() {
                 Ok(events) => self.files.retain(|(watched, path)| {
-                    let opened = |event: &InotifyEvent| {
+                    let is_it = |event: &InotifyEvent| {
                         event.wd == *watched && event.name.as_deref() == path.file_name()
                     };
-                    !events.iter().any(opened)
+                    !events.iter().any(is_it)
                 }),
                 Err(Errno::EAGAIN) => break,
                 Err(errno) => return Err(errno.into()),
@@ -180,7 +188,19 @@ mod tests {
         File::open(&two).expect("opened");
         File::open(&one).expect("opened");
         assert_eq!(seeing.unopened().expect("events"), None);
+        let seeing = watch();
+        // As another name in the same directory.
+        replace(&directory.path().join("three"), b"", None).expect("written");
+        assert_eq!(seeing.unopened().expect("events"), Some(one.as_path()));
         assert!(Watch::new([Path::new("/nonexistent/file")].into_iter()).is_err());
+    }
+
+    #[test]
+    fn a_pipe_is_no_file() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("keys");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::S_IRWXU).expect("a pipe");
+        assert!(read(&path, None).is_err());
     }
 
     #[test]

@@ -241,7 +241,7 @@ impl Link {
         let mine = keys.of(self.protocol).map(wanted);
         let mut mine = mine.collect::<Result<Vec<_>, _>>()?;
         if !mine.iter().any(|key| key.sends) {
-            let free = (0..=u8::MAX).find(|id| mine.iter().all(|key| key.id != *id));
+            let free = keys.free_id(self.protocol).and_then(|id| id.try_into().ok());
             mine.extend(free.map(|id| Wanted {
                 id,
                 secret: self.blocker.clone(),

@@ -10,7 +10,9 @@
 //!
 //! - `operation`: `reconcile`, `install`, `activate`, `retire` or `remove` (see [`Sink`]).
 //! - `keys`: those that the step is about, as they are after it; all of them for `reconcile`.
-//! - `after`: all keys that there are to be after the step, so that a program may look at nothing else.
+//! - `after`: all keys that there are to be after the step, so that a program may look at nothing else. None of a protocol's
+//!   may be `active`, or there may be none at all: then the program has to see to it that its daemon neither sends nor accepts
+//!   packets without authentication. The other sinks put in a random key for that.
 //! - `state`: `pending` (accept), `active` (accept and send) or `retiring` (accept).
 //! - `key`: the key's octets in base64 (RFC 4648 section 4). `text` is there too if they are printable ASCII, as all
 //!   keys of a group are.
@@ -20,10 +22,10 @@
 
 use std::{
     fmt::Write as _,
-    io::{self, Read as _, Write as _},
-    os::unix::process::CommandExt as _,
+    io::{self, ErrorKind, Read as _, Write as _},
+    os::{fd::AsFd, unix::process::CommandExt as _},
     path::Path,
-    process::{Child, ChildStderr, Command, Stdio},
+    process::{Child, ChildStderr, ChildStdin, Command, Stdio},
     thread,
     time::{Duration, Instant},
 };
@@ -31,6 +33,7 @@ use std::{
 use karp_core::keytable::RowState;
 use nix::{
     errno::Errno,
+    fcntl::{FcntlArg, OFlag, fcntl},
     sys::{
         signal::{Signal, killpg},
         wait::{Id, WaitPidFlag, WaitStatus, waitid},
@@ -42,7 +45,9 @@ use zeroize::Zeroizing;
 use super::{KeySet, Sink, SinkError, SinkKey};
 
 /// What is read of standard error; the rest is thrown away.
-const MAX_STDERR: u64 = 4096;
+const MAX_STDERR: usize = 4096;
+/// What a pipe holds in octets, if nobody has set it otherwise.
+const PIPE: usize = 64 << 10;
 /// What is shown of it in characters.
 const MAX_SHOWN: usize = 200;
 /// Between two looks whether it has ended.
@@ -91,32 +96,20 @@ impl HookSink {
     }
 
     fn run(&self, operation: &str, keys: &[&SinkKey], after: &KeySet) -> Result<(), SinkError> {
-        let until = Instant::now() + self.settings.timeout;
+        // `None`: so far ahead that it never comes.
+        let until = Instant::now().checked_add(self.settings.timeout);
         let input = input(operation, keys, after);
         let mut child = self.start(operation)?;
-        let (stdin, stderr) = (child.stdin.take(), child.stderr.take());
-        // Threads of their own: the program may not read, or not close, what it was given.
-        let writer = thread::spawn(move || {
-            if let Some(mut stdin) = stdin {
-                // One that does not read all of it still says by its status how it went.
-                let _ = stdin.write_all(input.as_bytes());
-            }
-        });
-        let reader = thread::spawn(move || stderr.map(first_line).unwrap_or_default());
-        let in_time = wait(&child, until);
-        // Before its status is taken, for until then nobody else can have its number. Also what it left running: that would
-        // hold the pipes open.
+        let (mut stdin, mut stderr) = (child.stdin.take(), Complaint::new(child.stderr.take()));
+        let in_time = attend(&child, &mut stdin, input.as_bytes(), &mut stderr, until);
+        // Before its status is taken, for until then nobody else can have its number. What it left running ends as well.
         kill(&child);
         let ended = in_time.and_then(|in_time| {
             let status = child.wait()?;
             Ok(in_time.then_some(status))
         });
-        let said = if finish(&reader, Duration::from_millis(500)) {
-            reader.join().unwrap_or_default()
-        } else {
-            String::new()
-        };
-        drop(writer);
+        stderr.take();
+        let said = stderr.first_line();
         let program = self.program();
         let said = if said.is_empty() {
             said
@@ -204,20 +197,55 @@ impl Sink for HookSink {
     }
 }
 
-/// Waits until it has ended, and leaves its status to be taken; `false` if its time is up first.
-fn wait(child: &Child, until: Instant) -> io::Result<bool> {
+/// Gives it its input and takes its complaints until it has ended, and leaves its status to be taken; `false` if its time is
+/// up first. No pipe holds us, whether it reads and closes them or not.
+fn attend(
+    child: &Child,
+    stdin: &mut Option<ChildStdin>,
+    mut input: &[u8],
+    stderr: &mut Complaint,
+    until: Option<Instant>,
+) -> io::Result<bool> {
+    if let Some(pipe) = stdin {
+        never_block(pipe)?;
+    }
+    if let Some(pipe) = &stderr.pipe {
+        never_block(pipe)?;
+    }
     let flags = WaitPidFlag::WEXITED | WaitPidFlag::WNOHANG | WaitPidFlag::WNOWAIT;
     loop {
+        if let Some(pipe) = stdin {
+            match pipe.write(input) {
+                Ok(written) => input = input.get(written..).unwrap_or_default(),
+                Err(error) if is_for_now(&error) => {}
+                // One that does not read all of it still says by its status how it went.
+                Err(_) => input = &[],
+            }
+            if input.is_empty() {
+                *stdin = None;
+            }
+        }
+        stderr.take();
         match waitid(Id::Pid(group(child)), flags) {
             Ok(WaitStatus::StillAlive) | Err(Errno::EINTR) => {}
             Ok(_) => return Ok(true),
             Err(errno) => return Err(errno.into()),
         }
-        if Instant::now() >= until {
+        if until.is_some_and(|until| Instant::now() >= until) {
             return Ok(false);
         }
         thread::sleep(LOOK);
     }
+}
+
+fn never_block(pipe: &impl AsFd) -> io::Result<()> {
+    fcntl(pipe, FcntlArg::F_SETFL(OFlag::O_NONBLOCK))?;
+    Ok(())
+}
+
+/// There is nothing to be had from the pipe at this moment.
+fn is_for_now(error: &io::Error) -> bool {
+    matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::Interrupted)
 }
 
 /// Its process group has its number.
@@ -232,26 +260,43 @@ fn kill(child: &Child) {
     }
 }
 
-fn finish<T>(thread: &thread::JoinHandle<T>, within: Duration) -> bool {
-    let until = Instant::now() + within;
-    while !thread.is_finished() {
-        if Instant::now() >= until {
-            return false;
-        }
-        thread::sleep(LOOK);
-    }
-    true
+/// What a program writes to its standard error.
+struct Complaint {
+    pipe: Option<ChildStderr>,
+    octets: Vec<u8>,
 }
 
-/// The first line, without what a terminal would act upon. All is read, so that the program is not stopped by a full pipe.
-fn first_line(mut stderr: ChildStderr) -> String {
-    let mut octets = Vec::new();
-    let _ = stderr.by_ref().take(MAX_STDERR).read_to_end(&mut octets);
-    let _ = io::copy(&mut stderr, &mut io::sink());
-    let text = String::from_utf8_lossy(&octets);
-    let line = text.lines().next().unwrap_or_default().trim();
-    let printable = line.chars().map(|c| if c.is_control() { ' ' } else { c });
-    printable.take(MAX_SHOWN).collect()
+impl Complaint {
+    fn new(pipe: Option<ChildStderr>) -> Self {
+        let octets = Vec::new();
+        Self { pipe, octets }
+    }
+
+    /// Takes what is there now, as much as a pipe holds, so that the program is not stopped by a full one. What is too much to
+    /// keep is thrown away.
+    fn take(&mut self) {
+        let mut piece = [0; 4096];
+        for _ in 0..PIPE / piece.len() {
+            let Some(pipe) = &mut self.pipe else { return };
+            match pipe.read(&mut piece) {
+                Ok(0) => self.pipe = None,
+                Ok(read) => {
+                    let room = MAX_STDERR.saturating_sub(self.octets.len());
+                    self.octets.extend(piece.iter().take(read.min(room)));
+                }
+                Err(error) if is_for_now(&error) => return,
+                Err(_) => self.pipe = None,
+            }
+        }
+    }
+
+    /// The first line, without what a terminal would act upon.
+    fn first_line(&self) -> String {
+        let text = String::from_utf8_lossy(&self.octets);
+        let line = text.lines().next().unwrap_or_default().trim();
+        let printable = line.chars().map(|c| if c.is_control() { ' ' } else { c });
+        printable.take(MAX_SHOWN).collect()
+    }
 }
 
 /// One line of JSON. Made by hand, in memory that is large enough from the start: a library's values would leave

@@ -135,7 +135,7 @@ impl KeyChainSink {
             });
             let mut rows = rows.collect::<Result<Vec<_>, SinkError>>()?;
             if wanted.sending(*protocol).is_none() {
-                let free = (0..=u16::MAX).find(|id| wanted.of(*protocol).all(|key| key.id != *id));
+                let free = wanted.free_id(*protocol);
                 let algorithm = usual_algorithm(*protocol);
                 rows.extend(
                     free.map(|id| Key::new(id, RowState::Active, algorithm, KeyString::Text(&self.blocker))),

@@ -132,6 +132,11 @@ impl KeySet {
         self.of(protocol).find(|key| key.state == RowState::Active)
     }
 
+    /// The lowest id that no key of `protocol` has.
+    pub(super) fn free_id(&self, protocol: RoutingProtocol) -> Option<u16> {
+        (0..=u16::MAX).find(|id| self.of(protocol).all(|key| key.id != *id))
+    }
+
     /// The protocols that have keys.
     #[must_use]
     pub fn protocols(&self) -> Vec<RoutingProtocol> {
@@ -208,6 +213,12 @@ mod tests {
         );
         assert_eq!(set.protocols(), [Ospfv2, Ospfv3]);
         assert_eq!(set.sending(Ospfv2).map(|key| key.id), Some(2));
+        let ids =
+            |ids: &[u16]| -> KeySet { ids.iter().map(|id| key(Ospfv2, *id, RowState::Pending)).collect() };
+        assert_eq!(
+            (set.free_id(Ospfv2), ids(&[0, 1, 3]).free_id(Ospfv2)),
+            (Some(0), Some(2))
+        );
         assert_eq!(set.only(&[Ospfv3]).protocols(), [Ospfv3]);
         assert!(set.only(&[Babel]).is_empty());
     }

@@ -276,19 +276,14 @@ impl Hand {
             _ => {}
         }
         let began = Instant::now();
-        let result = match &asked {
-            Ok(_) => self.bring(&wanted, restarted),
-            // It takes what it can without its daemon: a file that the daemon will read.
-            Err(error) if error.is_not_running() => self.sink.reconcile(&wanted),
-            Err(error) => Err(error.clone()),
+        let (result, epoch) = match asked {
+            Ok(epoch) => (self.bring(&wanted, restarted), epoch),
+            Err(error) if unchanged && !error.is_not_running() => (Err(error), None),
+            Err(_) => self.without_daemon(&wanted),
         };
         let elapsed = began.elapsed();
         let attempt = self.attempts.saturating_add(1);
-        let epoch = match (&result, asked) {
-            // It came just now.
-            (Ok(()), Err(_)) => self.sink.epoch().ok().flatten(),
-            (_, asked) => asked.ok().flatten(),
-        };
+        let restarted = restarted || epoch.is_some() && self.epoch.is_some() && epoch != self.epoch;
         let was = self.standing;
         match &result {
             Ok(()) => {
@@ -326,6 +321,19 @@ impl Hand {
         match self.has.take() {
             Some(mut has) if !restarted => Plan::new(&has, wanted).run(&mut *self.sink, &mut has),
             _ => self.sink.reconcile(wanted),
+        }
+    }
+
+    /// It takes what it can without its daemon: a file that the daemon will read, or the keys of another daemon that it fills
+    /// as well. If the daemon is there by now, it is not known which run of it took that, and so it is done again for the run
+    /// that it is.
+    fn without_daemon(&mut self, wanted: &KeySet) -> (Result<(), SinkError>, Option<String>) {
+        if let Err(error) = self.sink.reconcile(wanted) {
+            return (Err(error), None);
+        }
+        match self.sink.epoch() {
+            Ok(epoch) => (self.sink.reconcile(wanted), epoch),
+            Err(error) => (Err(error), None),
         }
     }
 

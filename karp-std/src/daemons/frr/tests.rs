@@ -35,6 +35,20 @@ fn commands_are_answered_with_text_and_status() {
         (unknown.text(), unknown.status()),
         ("% [OSPF] Unknown command: show bogus\n", 2)
     );
+    // A refusal tells nothing of what was shown until then.
+    fake.lies(
+        "show running-config",
+        Lie::Fails(
+            "key chain karp\n key 7\n  key-string secret\n% Out of memory\n",
+            1,
+        ),
+    );
+    let refused = vty.show("show running-config").unwrap_err();
+    assert!(
+        refused.problem().ends_with("status 1: % Out of memory"),
+        "{refused}"
+    );
+    fake.is_honest();
     let refused = vty.show("show bogus").unwrap_err();
     assert_eq!(
         refused.problem(),

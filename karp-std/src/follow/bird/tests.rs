@@ -215,6 +215,33 @@ fn a_neighbour_that_fell_between_two_looks_is_shown_down_once() {
 }
 
 #[test]
+fn what_fell_is_not_forgotten_with_the_connection() {
+    let mut hangs_up = true;
+    let bird = FakeBird::raw(
+        bird::fake::GREETING,
+        Box::new(move |command| match command.starts_with("show ospf interface") {
+            true if std::mem::take(&mut hangs_up) => {
+                let event = b"+o1: Neighbor 10.9.0.2 on e0 changed state from Full to Init\n";
+                (event.to_vec(), true)
+            }
+            _ => (answer(command).into_bytes(), false),
+        }),
+    );
+    let mut it = observer(&bird, Ospfv2, "o1");
+    it.snapshot().expect_err("it hangs up");
+    let next = it.snapshot().expect("it shows");
+    assert_eq!(
+        next.neighbours.first(),
+        Some(&neighbour("10.9.0.2", "Init", false))
+    );
+    let next = it.snapshot().expect("it shows");
+    assert_eq!(
+        next.neighbours.first(),
+        Some(&neighbour("10.9.0.2", "Full/DR", true))
+    );
+}
+
+#[test]
 fn a_bfd_session_that_is_up_since_another_time() {
     let times = [
         "11:24:56.533",

@@ -1,6 +1,6 @@
 use std::{
     fs,
-    os::unix::fs::MetadataExt as _,
+    os::unix::fs::{MetadataExt as _, PermissionsExt as _},
     sync::atomic::{AtomicUsize, Ordering},
 };
 
@@ -80,6 +80,9 @@ fn a_blocker_where_there_is_nothing_to_send_with() {
     assert_eq!(passwords(&bird, Ospfv2)[1..], blocker[..]);
     it.reconcile(&set(&[key(1, Active)])).expect("done");
     assert_eq!(passwords(&bird, Ospfv2).len(), 1);
+    // A manual key may have any id.
+    it.reconcile(&set(&[key(0, Retiring)])).expect("done");
+    assert!(passwords(&bird, Ospfv2)[1].contains("{ id 1;"));
     // Nobody else's.
     let other = sink(&bird, &[Ospfv2]);
     assert_ne!(other.blocker, it.blocker);
@@ -250,7 +253,9 @@ fn other_answers_to_configure() {
     let with = |first: &'static str, then: &'static str| {
         let bird = FakeBird::new(move |command| if command == "configure" { first } else { then }.to_owned());
         let mut it = sink(&bird, &[Ospfv2]);
-        it.timeout = Duration::from_millis(30);
+        // Short only where it is waited out, for this machine may be slow.
+        let is_waited_out = then.contains("Reconfiguration in progress") || first.starts_with("0002-");
+        it.timeout = Duration::from_secs(if is_waited_out { 1 } else { 30 });
         (it.reconcile(&set(&[key(1, Active)])), bird)
     };
     let idle = "1000-BIRD 2.17.6\n0013 Daemon is up and running\n";
@@ -326,6 +331,96 @@ fn a_file_that_cannot_be_written() {
     );
     assert_eq!(passwords(&bird, Ospfv2), before);
     assert_eq!(bird.commands().len(), 1);
+}
+
+/// Runs `test` as a user who owns the directory and to whom permissions matter. (The tests' user is one already, or root.)
+fn unprivileged(bird: &FakeBird, test: impl FnOnce() + Send) {
+    use nix::unistd::{Gid, Uid, chown, geteuid, setfsgid, setfsuid};
+    let nobody = 65534;
+    if geteuid().is_root() {
+        for path in [bird.directory.path(), &bird.socket()] {
+            chown(path, Some(nobody.into()), Some(nobody.into())).expect("root may");
+        }
+    }
+    std::thread::scope(|scope| {
+        scope.spawn(|| {
+            if geteuid().is_root() {
+                setfsgid(Gid::from_raw(nobody));
+                setfsuid(Uid::from_raw(nobody));
+            }
+            test();
+        });
+    });
+}
+
+#[test]
+fn what_fails_after_a_file_was_replaced_is_not_taken_for_loaded() {
+    let bird = FakeBird::new(|_| RECONFIGURED.to_owned());
+    let mode = |mode| {
+        let mode = fs::Permissions::from_mode(mode);
+        fs::set_permissions(bird.directory.path(), mode).expect("changed");
+    };
+    unprivileged(&bird, || {
+        let mut it = sink(&bird, &[Ospfv2]);
+        it.reconcile(&set(&[key(1, Active)])).expect("done");
+        // The file can be replaced, and the directory not be opened.
+        mode(0o300);
+        let error = it.reconcile(&set(&[key(2, Active)])).expect_err("denied");
+        assert!(error.problem().contains("OSPFv2"), "{error}");
+        assert_eq!(bird.commands().len(), 1);
+        mode(0o700);
+        it.reconcile(&set(&[key(2, Active)])).expect("done");
+        assert_eq!(bird.commands().len(), 2);
+    });
+    assert!(passwords(&bird, Ospfv2)[0].contains("secret-2"));
+}
+
+#[test]
+fn files_that_this_user_may_not_read() {
+    let count = AtomicUsize::new(0);
+    let bird = FakeBird::new(move |_| match count.fetch_add(1, Ordering::Relaxed) {
+        2 => "8002 /etc/bird.conf:7:12 syntax error\n".to_owned(),
+        _ => RECONFIGURED.to_owned(),
+    });
+    let unreadable = || {
+        let none = fs::Permissions::from_mode(0o000);
+        fs::set_permissions(bird.path("OSPFv2"), none).expect("changed");
+    };
+    unprivileged(&bird, || {
+        let mut it = sink(&bird, &[Ospfv2]);
+        it.reconcile(&set(&[key(1, Active)])).expect("done");
+        // As if it had been given to another user.
+        unreadable();
+        let mut remembers = || {
+            let written = it.written.get_mut(&bird.path("OSPFv2")).expect("written");
+            written.mark = mark(&bird.path("OSPFv2")).expect("there");
+        };
+        remembers();
+        it.reconcile(&set(&[key(1, Active)])).expect("it is there");
+        assert_eq!(bird.commands().len(), 1);
+        it.reconcile(&set(&[key(2, Active)])).expect("done");
+        assert_eq!(bird.commands().len(), 2);
+        unreadable();
+        let written = it.written.get_mut(&bird.path("OSPFv2")).expect("written");
+        written.mark = mark(&bird.path("OSPFv2")).expect("there");
+        let error = it.reconcile(&set(&[key(3, Active)])).expect_err("refused");
+        assert!(
+            error.problem().contains("OSPFv2 is what it was before"),
+            "{error}"
+        );
+        assert!(passwords(&bird, Ospfv2)[0].contains("secret-2"));
+        // Somebody changed it.
+        unreadable();
+        it.reconcile(&set(&[key(2, Active)])).expect("done");
+        assert_eq!(bird.commands().len(), 4);
+        assert!(passwords(&bird, Ospfv2)[0].contains("secret-2"));
+        // A sink that knows nothing of it.
+        unreadable();
+        sink(&bird, &[Ospfv2])
+            .reconcile(&set(&[key(2, Active)]))
+            .expect("done");
+        assert_eq!(bird.commands().len(), 5);
+    });
 }
 
 #[test]

@@ -159,13 +159,49 @@ fn what_it_leaves_running_does_not_hold_it_up() {
     assert!(is_gone(pid));
 }
 
+#[test]
+fn what_leaves_its_group_does_not_hold_it_up_either() {
+    let program = Program::new("setsid sleep 600 & echo $! > child; echo left >&2; exit 1");
+    let began = Instant::now();
+    // A time so long that there is no end to it.
+    let error = program
+        .sink(Duration::MAX)
+        .reconcile(&set())
+        .expect_err("status 1");
+    assert!(
+        began.elapsed() < LONG && error.problem().contains("left"),
+        "{error}"
+    );
+    let pid: i32 = program.text("child").trim().parse().expect("a number");
+    assert!(!is_gone_now(pid), "it is its own master");
+    nix::sys::signal::kill(Pid::from_raw(pid), Signal::SIGKILL).expect("it is ours");
+}
+
+#[test]
+fn more_input_than_a_pipe_holds() {
+    let program = Program::new("sleep 0.05; wc -c > octets");
+    let keys: KeySet = (0..400)
+        .map(|id| SinkKey::new(Ospfv2, id, HmacSha256, Pending, &[b'a'; 100]))
+        .collect();
+    program.sink(LONG).reconcile(&keys).expect("done");
+    let octets: usize = program.text("octets").trim().parse().expect("a number");
+    assert_eq!(
+        octets,
+        input("reconcile", &keys.iter().collect::<Vec<_>>(), &keys).len()
+    );
+    assert!(octets > PIPE);
+}
+
+fn is_gone_now(pid: i32) -> bool {
+    let stat = fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
+    stat.is_empty() || stat.contains(") Z") || stat.contains(") X")
+}
+
 /// Killed processes may be there for a moment until somebody takes their status.
 fn is_gone(pid: i32) -> bool {
-    let state = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    let is_dead = |stat: String| stat.is_empty() || stat.contains(") Z") || stat.contains(") X");
     (0..200).any(|_| {
         thread::sleep(LOOK);
-        is_dead(state())
+        is_gone_now(pid)
     })
 }
 

@@ -21,6 +21,8 @@ struct Daemon {
     refuses: bool,
     calls: Vec<&'static str>,
     has: KeySet,
+    /// What happens right after it was asked for its run.
+    next: Option<fn(&mut Daemon)>,
 }
 
 #[derive(Clone, Default)]
@@ -61,11 +63,17 @@ impl Sink for Fake {
         "a fake".to_owned()
     }
     fn epoch(&mut self) -> Result<Option<String>, SinkError> {
-        self.with(|daemon| match daemon.epoch {
-            _ if daemon.is_none => Ok(None),
-            _ if daemon.hangs => Err(SinkError::unreachable("hangs", "wait")),
-            Some(epoch) => Ok(Some(epoch.to_string())),
-            None => Err(SinkError::not_running("gone")),
+        self.with(|daemon| {
+            let epoch = match daemon.epoch {
+                _ if daemon.is_none => Ok(None),
+                _ if daemon.hangs => Err(SinkError::unreachable("hangs", "wait")),
+                Some(epoch) => Ok(Some(epoch.to_string())),
+                None => Err(SinkError::not_running("gone")),
+            };
+            if let Some(next) = daemon.next.take() {
+                next(daemon);
+            }
+            epoch
         })
     }
     fn reconcile(&mut self, wanted: &KeySet) -> Result<(), SinkError> {
@@ -240,6 +248,35 @@ fn a_daemon_that_is_down_counts_as_done_and_is_awaited() {
 }
 
 #[test]
+fn a_daemon_that_comes_while_it_is_looked_for() {
+    let mut bench = Bench::new(Fake::running());
+    bench.want(&[(1, Active)], 1).expect("done");
+    bench.fake.calls();
+    bench.fake.with(|daemon| {
+        daemon.epoch = None;
+        daemon.next = Some(|daemon| daemon.epoch = Some(2));
+    });
+    let report = bench.want(&[(2, Active)], 2).expect("done");
+    assert!(report.is_done() && !report.down && report.restarted);
+    assert_eq!(report.epoch.as_deref(), Some("2"));
+    // Once more, for it may have been an earlier run that took the keys first.
+    assert_eq!(bench.fake.calls(), ["reconcile", "reconcile"]);
+
+    // Which run it is cannot be told.
+    bench.fake.with(|daemon| {
+        daemon.epoch = None;
+        daemon.next = Some(|daemon| (daemon.epoch, daemon.hangs) = (Some(3), true));
+    });
+    let report = bench.want(&[(3, Active)], 3).expect("not done");
+    assert!(!report.is_done());
+    bench.fake.with(|daemon| daemon.hangs = false);
+    let report = bench.later().1.expect("done");
+    assert!(report.is_done() && report.restarted);
+    // And it is looked at again and again.
+    assert_eq!(bench.later(), (PROBE, None));
+}
+
+#[test]
 fn a_daemon_that_refuses_what_it_needs_at_its_return() {
     let mut bench = Bench::new(Fake::running());
     bench.want(&[(1, Active)], 1).expect("done");
@@ -275,6 +312,23 @@ fn a_daemon_that_hangs_is_shown_once_and_keeps_what_it_has() {
         (true, 3, 1)
     );
     assert_eq!(bench.fake.calls(), [""; 0]);
+}
+
+#[test]
+fn a_daemon_that_hangs_does_not_keep_another_from_its_keys() {
+    let mut bench = Bench::new(Fake::running());
+    bench.want(&[(1, Active)], 1).expect("done");
+    bench.fake.calls();
+    bench.fake.with(|daemon| daemon.hangs = true);
+    let report = bench.want(&[(2, Active)], 2).expect("it hangs");
+    assert!(!report.is_done());
+    // A sink of two daemons fills the one that answers.
+    assert_eq!(bench.fake.calls(), ["reconcile"]);
+    assert!(!bench.later().1.expect("it hangs").is_done());
+    assert_eq!(bench.fake.calls(), ["reconcile"]);
+    bench.fake.with(|daemon| daemon.hangs = false);
+    assert!(bench.later().1.expect("it answers").is_done());
+    assert_eq!(bench.fake.calls(), ["reconcile"]);
 }
 
 #[test]
