@@ -409,6 +409,7 @@ impl Lab {
 
     /// Asks every karpd how it is.
     pub fn ask(&mut self) {
+        let mut told = Vec::new();
         for router in &mut self.routers {
             let before = router.status.take();
             router.ask();
@@ -417,6 +418,17 @@ impl Lab {
             if keys(&before) != keys(&router.status) {
                 self.keys_changed = Instant::now();
             }
+            // What a karpd that has started told before anybody listened is not heard again.
+            if let (None, Some(status)) = (&before, &router.status) {
+                let event = json!({ "unix_ms": unix_ms(), "event": "role_seen", "role": status.role });
+                told.push(Event::Karpd {
+                    router: router.index,
+                    event,
+                });
+            }
+        }
+        for event in told {
+            self.take(event);
         }
         self.asked = Instant::now();
     }

@@ -111,7 +111,7 @@ pub fn line(event: &Event, before: &Record, began_ms: u64) -> Option<String> {
             let kind = event.get("event")?.as_str()?;
             // Raised and over with each change of keys.
             let is_usual = event.get("alarm").and_then(Value::as_str) == Some("install_pending");
-            if is_usual || matches!(kind, "watching" | "state_applied") {
+            if is_usual || matches!(kind, "watching" | "state_applied" | "role_seen") {
                 return None;
             }
             if kind == "sink_applied" {
