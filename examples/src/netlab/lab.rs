@@ -510,33 +510,6 @@ impl Lab {
         self.agreed().is_some() && self.is_meshed() && group.all(quiet)
     }
 
-    /// Each router in a line, for messages.
-    #[must_use]
-    pub fn describe(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for router in &self.routers {
-            let karpd = match (&router.status, router.has_karpd()) {
-                (Some(status), _) => status.describe(),
-                (None, true) => "karpd does not answer".to_owned(),
-                (None, false) => "no karpd".to_owned(),
-            };
-            let mut adjacencies = Vec::new();
-            for protocol in &self.plan.protocols {
-                for neighbour in self.routers.iter().filter(|other| other.index != router.index) {
-                    let adjacency = super::record::Adjacency {
-                        router: router.index,
-                        protocol: *protocol,
-                        neighbour: neighbour.index,
-                    };
-                    let state = self.record.state(adjacency).unwrap_or("-");
-                    adjacencies.push(format!("{} {} {state}", protocol.name(), neighbour.name));
-                }
-            }
-            lines.push(format!("{}: {karpd}; {}", router.name, adjacencies.join(", ")));
-        }
-        lines
-    }
-
     /// Asks a router's karpd for something.
     ///
     /// # Errors
