@@ -3,6 +3,7 @@
 use std::{
     io::{BufRead as _, BufReader, Write as _},
     os::unix::{
+        fs::MetadataExt as _,
         net::{UnixDatagram, UnixStream},
         process::CommandExt as _,
     },
@@ -386,4 +387,31 @@ pub(crate) fn privileges_are_given_up() {
         "CAP_NET_BIND_SERVICE and CAP_DAC_OVERRIDE"
     );
     router.terminate();
+
+    // A file that is given to its daemon is replaced all the same, also by a karpd that did not write it.
+    let daemon = daemon.replace("r1.sock", "r3.sock");
+    let sink = format!(
+        "[[sink]]\nkind = \"bird\"\nsocket = \"none.ctl\"\nowner = \"1:1\"\nfiles = {{ OSPFv2 = \"{}\" }}\n",
+        lab.path("run/ospf.conf").display()
+    );
+    let group = without_sink.replace("\"pair\"", "\"other\"");
+    write(&lab.path("r3.toml"), &(daemon + &group + &sink));
+    let mut router = lab.prepare("r3");
+    router.control = lab.path("run/r3.sock");
+    for _ in 0..2 {
+        router.start();
+        router.until("it has a key", |router| router.sending().is_some());
+        let id = router.sending().unwrap().0;
+        let file = lab.path("run/ospf.conf");
+        router.until("the file has it", |_| {
+            let text = std::fs::read_to_string(&file).unwrap();
+            text.contains(&format!("id {id};"))
+        });
+        let metadata = std::fs::metadata(&file).unwrap();
+        assert_eq!((metadata.uid(), metadata.gid(), mode(&file)), (1, 1, 0o600));
+        router.until("its daemon is known to be down", |router| {
+            router.group()["sinks"][0]["state"] == "down"
+        });
+        router.terminate();
+    }
 }

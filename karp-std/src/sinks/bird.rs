@@ -36,6 +36,7 @@
 //! having opened the file, that is a failure as well: the include is missing, and BIRD does not have the keys.
 
 use std::{
+    cell::RefCell,
     collections::BTreeMap,
     fmt, io,
     path::{Path, PathBuf},
@@ -50,7 +51,7 @@ use zeroize::Zeroizing;
 
 use super::{
     KeySet, Sink, SinkError, SinkKey, blocker,
-    file::{self, Watch},
+    file::{self, Found, Watch},
 };
 use crate::daemons::bird::{self, Client, Reply};
 
@@ -81,6 +82,8 @@ pub struct BirdSink {
     blocker: Zeroizing<String>,
     /// The run of BIRD that has loaded the files as they are.
     loaded: Option<String>,
+    /// What was put last into files that are given away: to read them again may take a privilege.
+    given: RefCell<BTreeMap<PathBuf, Zeroizing<Vec<u8>>>>,
     timeout: Duration,
 }
 
@@ -143,6 +146,7 @@ impl BirdSink {
             settings,
             blocker: blocker::secret(),
             loaded: None,
+            given: RefCell::default(),
             timeout: bird::TIMEOUT,
         })
     }
@@ -216,16 +220,37 @@ impl BirdSink {
     }
 
     fn replace<'a>(&self, path: &'a Path, content: &[u8]) -> io::Result<Option<Replaced<'a>>> {
-        let former = file::read(path, self.settings.owner)?;
+        let former = match file::read(path, self.settings.owner) {
+            // What an earlier run put there is not known. It is replaced, and cannot be put back.
+            Err(error)
+                if error.kind() == io::ErrorKind::PermissionDenied && self.settings.owner.is_some() =>
+            {
+                let given = self.given.borrow();
+                given.get(path).map(|content| Found {
+                    content: content.clone(),
+                    fits: true,
+                })
+            }
+            read => read?,
+        };
         if let Some(former) = &former
             && former.fits
             && former.content.as_slice() == content
         {
             return Ok(None);
         }
-        file::replace(path, content, self.settings.owner)?;
+        self.put(path, content)?;
         let former = former.map(|former| former.content);
         Ok(Some(Replaced { path, former }))
+    }
+
+    fn put(&self, path: &Path, content: &[u8]) -> io::Result<()> {
+        file::replace(path, content, self.settings.owner)?;
+        if self.settings.owner.is_some() {
+            let content = Zeroizing::new(content.to_vec());
+            self.given.borrow_mut().insert(path.to_owned(), content);
+        }
+        Ok(())
     }
 
     /// Puts back what was there before, and says what came of it.
@@ -233,7 +258,7 @@ impl BirdSink {
         let mut said = String::new();
         for Replaced { path, former } in replaced {
             let Some(former) = former else { continue };
-            match file::replace(path, &former, self.settings.owner) {
+            match self.put(path, &former) {
                 Ok(()) => said.push_str(&format!("; {} is what it was before", path.display())),
                 Err(error) => said.push_str(&format!("; nor could {} be put back: {error}", path.display())),
             }

@@ -12,7 +12,7 @@ use std::{
 
 use nix::{
     errno::Errno,
-    sys::inotify::{AddWatchFlags, InitFlags, Inotify, WatchDescriptor},
+    sys::inotify::{AddWatchFlags, InitFlags, Inotify, InotifyEvent, WatchDescriptor},
     unistd::{Gid, Uid, fchown},
 };
 use zeroize::Zeroizing;
@@ -32,8 +32,7 @@ pub(crate) fn replace(path: &Path, content: &[u8], owner: Option<(u32, u32)>) ->
         let _ = fs::remove_file(&beside);
         return written;
     }
-    let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty());
-    File::open(directory.unwrap_or(Path::new(".")))?.sync_all()
+    File::open(directory(path))?.sync_all()
 }
 
 /// A file as it was found.
@@ -67,17 +66,18 @@ pub(crate) fn read(path: &Path, owner: Option<(u32, u32)>) -> io::Result<Option<
     Ok(Some(Found { content, fits }))
 }
 
-/// Sees whether files are opened.
+/// Sees whether files are opened. Their directories are watched: the files may be closed to us.
 pub(crate) struct Watch<'a> {
     inotify: Inotify,
     files: Vec<(WatchDescriptor, &'a Path)>,
 }
 
 impl<'a> Watch<'a> {
-    /// Watches `files` as they are now: one that is put into the place of another later is not watched.
+    /// Watches `files`, each by its name in its directory.
     pub(crate) fn new(files: impl Iterator<Item = &'a Path>) -> io::Result<Self> {
         let inotify = Inotify::init(InitFlags::IN_NONBLOCK | InitFlags::IN_CLOEXEC)?;
-        let files = files.map(|path| Ok((inotify.add_watch(path, AddWatchFlags::IN_OPEN)?, path)));
+        // The same directory gives the same descriptor again.
+        let files = files.map(|path| Ok((inotify.add_watch(directory(path), AddWatchFlags::IN_OPEN)?, path)));
         let files = files.collect::<io::Result<_>>()?;
         Ok(Self { inotify, files })
     }
@@ -86,15 +86,23 @@ impl<'a> Watch<'a> {
     pub(crate) fn unopened(mut self) -> io::Result<Option<&'a Path>> {
         loop {
             match self.inotify.read_events() {
-                Ok(events) => self
-                    .files
-                    .retain(|(watched, _)| !events.iter().any(|event| event.wd == *watched)),
+                Ok(events) => self.files.retain(|(watched, path)| {
+                    let opened = |event: &InotifyEvent| {
+                        event.wd == *watched && event.name.as_deref() == path.file_name()
+                    };
+                    !events.iter().any(opened)
+                }),
                 Err(Errno::EAGAIN) => break,
                 Err(errno) => return Err(errno.into()),
             }
         }
         Ok(self.files.first().map(|(_, path)| *path))
     }
+}
+
+fn directory(path: &Path) -> &Path {
+    let parent = path.parent().filter(|parent| !parent.as_os_str().is_empty());
+    parent.unwrap_or(Path::new("."))
 }
 
 fn beside(path: &Path) -> io::Result<PathBuf> {
@@ -172,7 +180,7 @@ mod tests {
         File::open(&two).expect("opened");
         File::open(&one).expect("opened");
         assert_eq!(seeing.unopened().expect("events"), None);
-        assert!(Watch::new([Path::new("/nonexistent")].into_iter()).is_err());
+        assert!(Watch::new([Path::new("/nonexistent/file")].into_iter()).is_err());
     }
 
     #[test]
