@@ -192,7 +192,7 @@ fn draw(event: &Event, bands: &mut [Band], marks: &mut Vec<Mark>, source: &Sourc
                 .get_mut(*router)
                 .and_then(|band| band.adjacencies.iter_mut().find(|(whose, _)| whose == protocol))
             {
-                pen.mark(*at_ms, Class::Act, format!("is {role}"));
+                pen.mark(*at_ms, Class::LinkRole, format!("is {role}"));
             }
         }
         Event::Karpd { router, event } => {
@@ -234,7 +234,7 @@ fn karpd(event: &Value, band: &mut Band) {
         return;
     };
     match (text("event"), id) {
-        (Some("role_changed"), _) => {
+        (Some("role_changed" | "role_seen"), _) => {
             let class = match text("role") {
                 Some("gcks") => Class::Gcks,
                 Some("member") => Class::Member,

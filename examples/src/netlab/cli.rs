@@ -33,7 +33,8 @@ const AFTER: &str = "\
   netlab setup         makes the Debian 13 tree with the daemons (needs apt and a Debian mirror)
   netlab list          lists the scenarios
 
-Needs root and Linux. Results (logs, capture, picture, summary.json) go to target/netlab/SCENARIO.
+Needs root and Linux. Results (logs, capture, picture, summary.json) go to target/netlab/SCENARIO
+(with --loss 20 to target/netlab/SCENARIO-loss-20).
 
 Status: 0 the scenario held; 1 it did not; 2 it could not be played; 3 it failed, and the machine
 had stood still, so that it proves nothing; 130 interrupted.";
@@ -140,7 +141,11 @@ fn play(
     let seed = arguments
         .seed
         .unwrap_or_else(|| super::watch::unix_ms() % 1_000_000);
-    let results = PathBuf::from("target/netlab").join(scenario.name);
+    let name = match arguments.loss {
+        0 => scenario.name.to_owned(),
+        loss => format!("{}-loss-{loss}", scenario.name),
+    };
+    let results = PathBuf::from("target/netlab").join(name);
     if results.exists() {
         std::fs::remove_dir_all(&results)
             .with_context(|| format!("{} cannot be emptied", results.display()))?;

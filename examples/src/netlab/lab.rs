@@ -409,6 +409,7 @@ impl Lab {
 
     /// Asks every karpd how it is.
     pub fn ask(&mut self) {
+        let mut told = Vec::new();
         for router in &mut self.routers {
             let before = router.status.take();
             router.ask();
@@ -417,6 +418,17 @@ impl Lab {
             if keys(&before) != keys(&router.status) {
                 self.keys_changed = Instant::now();
             }
+            // What a karpd that has started told before anybody listened is not heard again.
+            if let (None, Some(status)) = (&before, &router.status) {
+                let event = json!({ "unix_ms": unix_ms(), "event": "role_seen", "role": status.role });
+                told.push(Event::Karpd {
+                    router: router.index,
+                    event,
+                });
+            }
+        }
+        for event in told {
+            self.take(event);
         }
         self.asked = Instant::now();
     }
@@ -496,33 +508,6 @@ impl Lab {
         let mut group = self.routers.iter().filter(|router| !router.is_outsider);
         let quiet = |router: &Router| router.status.as_ref().is_none_or(is_quiet);
         self.agreed().is_some() && self.is_meshed() && group.all(quiet)
-    }
-
-    /// Each router in a line, for messages.
-    #[must_use]
-    pub fn describe(&self) -> Vec<String> {
-        let mut lines = Vec::new();
-        for router in &self.routers {
-            let karpd = match (&router.status, router.has_karpd()) {
-                (Some(status), _) => status.describe(),
-                (None, true) => "karpd does not answer".to_owned(),
-                (None, false) => "no karpd".to_owned(),
-            };
-            let mut adjacencies = Vec::new();
-            for protocol in &self.plan.protocols {
-                for neighbour in self.routers.iter().filter(|other| other.index != router.index) {
-                    let adjacency = super::record::Adjacency {
-                        router: router.index,
-                        protocol: *protocol,
-                        neighbour: neighbour.index,
-                    };
-                    let state = self.record.state(adjacency).unwrap_or("-");
-                    adjacencies.push(format!("{} {} {state}", protocol.name(), neighbour.name));
-                }
-            }
-            lines.push(format!("{}: {karpd}; {}", router.name, adjacencies.join(", ")));
-        }
-        lines
     }
 
     /// Asks a router's karpd for something.

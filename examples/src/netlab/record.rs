@@ -9,6 +9,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde_json::Value;
 
+/// Both sides of an adjacency notice an election within so many milliseconds.
+const ELECTION_MS: u64 = 5000;
+
 /// A routing protocol as the laboratory watches it.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 pub enum Watched {
@@ -226,14 +229,6 @@ impl Record {
         let before = self.standing.insert(change.adjacency, change.state.clone());
         let Some(before) = before else { return false };
         let (from, to) = (Level::of(&before), Level::of(&change.state));
-        // Both have lost their role; or the other has, and begins anew.
-        let other = self.level(Adjacency {
-            router: change.adjacency.neighbour,
-            neighbour: change.adjacency.router,
-            ..change.adjacency
-        });
-        let stepped_down =
-            to == Level::TwoWay || (to == Level::Rising && matches!(other, Level::TwoWay | Level::Rising));
         let lost = match from {
             Level::Up => to != Level::Up,
             Level::TwoWay => to == Level::Down,
@@ -250,13 +245,25 @@ impl Record {
         };
         let is_exempt = self.exempt.contains(&change.adjacency.router)
             || self.exempt.contains(&change.adjacency.neighbour)
-            || (from == Level::Up && stepped_down && self.electing);
+            || (self.electing && from == Level::Up && self.is_elections(&loss));
         if is_exempt {
+            // What the other side lost by this one's stepping down may have been read first.
+            let losses = std::mem::take(&mut self.losses);
+            let (begun_anew, losses): (Vec<Loss>, Vec<Loss>) = losses
+                .into_iter()
+                .partition(|other| self.electing && begins_anew(other, &loss));
+            self.losses = losses;
+            self.forgiven.extend(begun_anew);
             self.forgiven.push(loss);
             return false;
         }
         self.losses.push(loss);
         true
+    }
+
+    /// Both have lost their role, and the adjacency steps back to 2-Way; or the other has, and the adjacency begins anew.
+    fn is_elections(&self, loss: &Loss) -> bool {
+        Level::of(&loss.to) == Level::TwoWay || self.forgiven.iter().any(|other| begins_anew(loss, other))
     }
 
     /// The scenario takes this router down, or has not yet brought it up: what it loses does not count.
@@ -377,6 +384,15 @@ impl Record {
     }
 }
 
+/// Whether `loss` is an adjacency that begins anew because the other side stepped back to 2-Way at about that time.
+fn begins_anew(loss: &Loss, other: &Loss) -> bool {
+    let (one, two) = (loss.adjacency, other.adjacency);
+    Level::of(&loss.to) == Level::Rising
+        && Level::of(&other.to) == Level::TwoWay
+        && (one.router, one.protocol, one.neighbour) == (two.neighbour, two.protocol, two.router)
+        && loss.at_ms.abs_diff(other.at_ms) <= ELECTION_MS
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -436,6 +452,25 @@ mod tests {
             record.take(change(0, 1, "Init")),
             "2-Way is all that two others have"
         );
+    }
+
+    #[test]
+    fn who_begins_anew_because_the_other_stepped_down_has_lost_nothing() {
+        let mut record = Record::default();
+        record.take(change(0, 1, "Full"));
+        record.take(change(1, 0, "Full"));
+        record.electing(true);
+        assert!(
+            record.take(change(1, 0, "ExStart")),
+            "the other has not stepped down, as far as one knows"
+        );
+        assert!(!record.take(change(0, 1, "2-Way")));
+        assert!(record.losses().is_empty(), "now one knows");
+        record.take(change(1, 0, "Full"));
+        assert!(!record.take(change(1, 0, "ExStart")));
+        record.electing(false);
+        record.take(change(1, 0, "Full"));
+        assert!(record.take(change(1, 0, "ExStart")));
     }
 
     #[test]

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 use super::{
     lab::{End, Lab},
     measure::median,
-    record::{Event, Level, Loss, Record},
+    record::{Adjacency, Event, Level, Loss, Record},
     stall::explains,
     watch::unix_ms,
 };
@@ -111,7 +111,7 @@ pub fn line(event: &Event, before: &Record, began_ms: u64) -> Option<String> {
             let kind = event.get("event")?.as_str()?;
             // Raised and over with each change of keys.
             let is_usual = event.get("alarm").and_then(Value::as_str) == Some("install_pending");
-            if is_usual || matches!(kind, "watching" | "state_applied") {
+            if is_usual || matches!(kind, "watching" | "state_applied" | "role_seen") {
                 return None;
             }
             if kind == "sink_applied" {
@@ -198,6 +198,35 @@ pub fn judge(lab: &Lab, ended: &Result<(), End>, wants_loss: bool, more: &[Strin
         (true, _) => Verdict::Held,
         (false, false) => Verdict::Failed(reasons),
         (false, true) => Verdict::Stalled(reasons),
+    }
+}
+
+impl Lab {
+    /// Each router in a line, for messages.
+    #[must_use]
+    pub fn describe(&self) -> Vec<String> {
+        let mut lines = Vec::new();
+        for router in &self.routers {
+            let karpd = match (&router.status, router.has_karpd()) {
+                (Some(status), _) => status.describe(),
+                (None, true) => "karpd does not answer".to_owned(),
+                (None, false) => "no karpd".to_owned(),
+            };
+            let mut adjacencies = Vec::new();
+            for protocol in &self.plan.protocols {
+                for neighbour in self.routers.iter().filter(|other| other.index != router.index) {
+                    let adjacency = Adjacency {
+                        router: router.index,
+                        protocol: *protocol,
+                        neighbour: neighbour.index,
+                    };
+                    let state = self.record.state(adjacency).unwrap_or("-");
+                    adjacencies.push(format!("{} {} {state}", protocol.name(), neighbour.name));
+                }
+            }
+            lines.push(format!("{}: {karpd}; {}", router.name, adjacencies.join(", ")));
+        }
+        lines
     }
 }
 
@@ -321,7 +350,7 @@ pub fn table(lab: &Lab, scenario: &str, verdict: &Verdict) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::netlab::record::{Adjacency, Change, Watched};
+    use crate::netlab::record::{Change, Watched};
 
     #[test]
     fn lines_have_a_time_and_a_router() {

@@ -14,10 +14,11 @@ use std::{
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::{
     bird, frr,
+    karpd::{self, Status},
     lines::Line,
     record::{Adjacency, Change, Event},
 };
@@ -99,6 +100,7 @@ impl Watcher {
         let subscribed = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&subscribed);
         let (control, sender, stop) = (control.to_owned(), self.sender.clone(), Arc::clone(&self.stop));
+        let began_ms = unix_ms();
         std::thread::spawn(move || {
             // The socket comes a moment after the program; a stale one of its predecessor refuses.
             for _ in 0..1000 {
@@ -106,7 +108,7 @@ impl Watcher {
                     return;
                 }
                 if let Ok(stream) = UnixStream::connect(&control) {
-                    listen(stream, router, &sender, &flag);
+                    listen(stream, &control, (router, began_ms), &sender, &flag);
                     return;
                 }
                 std::thread::sleep(Duration::from_millis(10));
@@ -201,20 +203,46 @@ pub fn read_line(source: Source, line: &str, routers: usize) -> Option<Event> {
     })
 }
 
-fn listen(mut stream: UnixStream, router: usize, sender: &Sender<Event>, subscribed: &AtomicBool) {
+fn listen(
+    mut stream: UnixStream,
+    control: &Path,
+    (router, began_ms): (usize, u64),
+    sender: &Sender<Event>,
+    subscribed: &AtomicBool,
+) {
     if stream.write_all(b"{\"command\":\"watch\"}\n").is_err() {
         return;
     }
     for line in BufReader::new(stream).lines() {
         let Ok(line) = line else { return };
-        subscribed.store(true, Ordering::Relaxed);
         let Ok(event) = serde_json::from_str::<Value>(&line) else {
             continue;
         };
-        if event.get("event").is_some() {
-            let _ = sender.send(Event::Karpd { router, event });
+        if event.get("event").is_none() {
+            continue;
+        }
+        let _ = sender.send(Event::Karpd { router, event });
+        if !subscribed.swap(true, Ordering::Relaxed) {
+            // A router that comes back is a member within milliseconds: before anybody listens.
+            let status = karpd::request(control, &json!({ "command": "status" })).ok();
+            for event in status
+                .and_then(|status| missed(&Status::read(&status)?, began_ms))
+                .into_iter()
+                .flatten()
+            {
+                let _ = sender.send(Event::Karpd { router, event });
+            }
         }
     }
+}
+
+/// What a karpd that started at `began_ms` must have told before it was listened to, given its status.
+fn missed(status: &Status, began_ms: u64) -> Option<Vec<Value>> {
+    let id = status.sending_id()?;
+    Some(vec![
+        json!({ "unix_ms": began_ms, "event": "role_changed", "role": status.role, "because": "status" }),
+        json!({ "unix_ms": began_ms, "event": "key_activated", "id": id, "because": "status" }),
+    ])
 }
 
 /// Unix time in milliseconds.
@@ -258,6 +286,17 @@ mod tests {
             (Watched::Ospf2, 1)
         );
         assert!(receiver.try_recv().is_err(), "once");
+    }
+
+    #[test]
+    fn what_was_told_before_anybody_listened_is_made_up_for() {
+        let answer = json!({ "groups": [{ "role": "member", "keys": [
+            { "protocol": "BFD", "id": 4, "state": "active", "manual": false, "fingerprint": "ab" }] }] });
+        let events = missed(&Status::read(&answer).unwrap(), 77).unwrap();
+        assert_eq!(events[1]["id"], 4);
+        assert!(events.iter().all(|event| event["unix_ms"] == 77));
+        let none = json!({ "groups": [{ "role": "initial", "keys": [] }] });
+        assert_eq!(missed(&Status::read(&none).unwrap(), 77), None);
     }
 
     #[test]

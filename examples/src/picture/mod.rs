@@ -132,6 +132,8 @@ pub enum Class {
     Rekey,
     /// Event: the office of the key server changed hands.
     Office,
+    /// Event: what the router is to its routing protocol on the link changed, such as DR or backup.
+    LinkRole,
     /// Event: something failed that is tried again, such as a sink.
     Trouble,
     /// Event: a packet was refused, and should be.

@@ -74,6 +74,7 @@ impl Keys {
             Class::Stall => ("#ffffff", Some(STALL)),
             Class::Lost => ("#c02a00", None),
             Class::Trouble => ("#cc79a7", None),
+            Class::LinkRole => ("#ffffff", None),
             Class::Refused => ("#882255", None),
             Class::Office => ("#e69f00", None),
             Class::Rekey => ("#0072b2", None),
@@ -133,6 +134,7 @@ impl Class {
             Self::Rekey => "rekey",
             Self::Office => "office",
             Self::Trouble => "trouble",
+            Self::LinkRole => "link-role",
             Self::Refused => "refused",
             Self::Lost => "lost",
         }
@@ -159,6 +161,7 @@ impl Class {
             Self::Rekey => Some("rollover"),
             Self::Office => Some("office changes"),
             Self::Trouble => Some("failed, tried again"),
+            Self::LinkRole => Some("role on the link changes"),
             Self::Refused => Some("refused, as it should be"),
             Self::Lost => Some("lost (must not be)"),
         }

@@ -265,6 +265,11 @@ pub(super) fn dr_change(lab: &mut Lab) -> Result<(), End> {
             lab.routers[new].name
         ));
     }
+    // Who comes back into the middle of an election prolongs it.
+    lab.until(patience, "the others' adjacencies in their new roles", |lab| {
+        lab.is_meshed()
+    })?;
+    lab.pass(Duration::from_secs(2))?;
     lab.act(format!("the routing daemons of {name} start"));
     lab.start_daemons(old)?;
     lab.until(patience, "all adjacencies back", |lab| lab.is_settled())?;

@@ -152,7 +152,7 @@ pub const ALL: &[Scenario] = &[
         name: "packets",
         about: "packets of BIRD and FRR verify with karp_core::packet_auth, and both accept hellos that it signs",
         wants_loss: false,
-        wire: Wire::NotJudged,
+        wire: Wire::Clean,
         plan: || {
             let routers = [Kind::Bird, Kind::Frr, Kind::Bird];
             plan(&routers, &[Watched::Ospf2, Watched::Ospf3], true)
