@@ -304,7 +304,11 @@ pub(crate) fn measure(group: &Group, rounds: &Rounds, report: &mut Report) -> Re
     let registration = message(ExchangeType::GSA_REGISTRATION, |writer| {
         write_group(writer, b"lan");
         let mut keys = KeysInUse::default();
-        let shown = KeyInUse { id: 7, check: [8; 8] };
+        let shown = KeyInUse {
+            id: 7,
+            usage: karp_core::config::KeyUse::Sending,
+            check: [8; 8],
+        };
         keys.0.push(shown).expect("room for a key");
         keys.write(writer);
     });

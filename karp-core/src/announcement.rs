@@ -432,7 +432,8 @@ impl Core<'_> {
         }
         // The office of the current Rekey SA is this node's own, or the one that it follows: no other.
         let own = self.node.sas.current_spi();
-        if heard.claim.state != NodeState::Gcks {
+        // Nor is one that hands its office to this node.
+        if heard.claim.state != NodeState::Gcks || heard.handoff == Some(self.node.instance) {
             return;
         }
         if let Some(sa) = heard.claim.rekey_sa.filter(|spi| Some(*spi) != own)

@@ -71,6 +71,7 @@ pub enum Command<'a> {
     Evict(&'a Identity),
     /// Move from manual to automatic keys without waiting for every expected router.
     Migrate,
-    /// Hand the office over to the best live member (GCKS only).
+    /// Hand the office over to the best live member (GCKS only). One that took office a moment ago waits first until its
+    /// members have registered.
     HandOff,
 }

@@ -47,9 +47,11 @@ pub(crate) struct Registrant {
     pub(crate) has_next_sa: bool,
     /// Since when it has been silent for hold, so that the state was sent to it.
     pub(crate) silent: bool,
-    /// It is an office that merges into this one (section 5.5).
+    /// It is an office that merges into this one (section 5.5), or a router that comes from another half (section 7).
     /// Keys up to this number were made before its merge: newer ones alone are given to it.
     pub(crate) merging: Option<u32>,
+    /// It is an office.
+    pub(crate) office: bool,
     /// It was heard under this office's Rekey SA since it was given the state.
     pub(crate) confirmed: bool,
     /// When it was last heard under this office's Rekey SA, or answered.
@@ -60,11 +62,23 @@ pub(crate) struct Registrant {
     pub(crate) shows: Shows,
 }
 
+impl Registrant {
+    /// When one that waits and does not ask is given up. A rollover waits for one that merges.
+    pub(crate) fn given_up_at(&self, hold: Duration) -> Instant {
+        let holds = if self.merging.is_some() { 2 } else { 4 };
+        self.asked.after(hold.times(holds))
+    }
+}
+
 /// What KEYS_IN_USE showed, judged at once: the list itself is not kept.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub(crate) struct Shows {
-    /// A key that is or was Active here, and the one that it sends with is known here: the registrant is continuing.
+    /// A key that is or was Active here: it has not rebooted since that was made.
     pub(crate) active: bool,
+    /// The key that is Active here, which it stopped sending with and does not go back to.
+    pub(crate) beyond: bool,
+    /// The key that it sends with, and nobody knows that here: it comes from another half, where others send as it does.
+    pub(crate) foreign: bool,
     /// It sends with the key that is Active here: only that makes another office continuing (section 5.5).
     pub(crate) current: bool,
     /// A key whose id is another key's here.
@@ -73,6 +87,13 @@ pub(crate) struct Shows {
     pub(crate) lasting_conflict: bool,
     /// The number of the Pending key, if it was shown: at a merge, the whole half of that office holds it.
     pub(crate) pending: Option<u32>,
+}
+
+impl Shows {
+    /// It has not rebooted since the keys here were made, and can have all of them at once (section 7).
+    pub(crate) const fn continuing(&self) -> bool {
+        self.active && !self.foreign
+    }
 }
 
 /// An answer owed to a peer's request.
@@ -148,10 +169,12 @@ impl Peer {
         self.claim.as_ref().map(hold)
     }
 
-    /// When a registrant that counts falls silent: not heard under this office's Rekey SA for its hold.
+    /// When a registrant that counts falls silent: not heard under this office's Rekey SA for its hold. One that was given
+    /// the state and never heard so may not have got it, and has time to register once more.
     pub(crate) fn silent_at(&self) -> Option<Instant> {
         let registrant = self.registrant?;
-        Some(registrant.heard.after(self.hold()?))
+        let holds = if registrant.confirmed { 1 } else { 2 };
+        Some(registrant.heard.after(self.hold()?.times(holds)))
     }
 
     /// It was heard, authenticated, within its hold.

@@ -182,12 +182,38 @@ fn an_election_state_of_another_version_is_refused() {
 }
 
 #[test]
+fn keys_in_use_say_what_they_are_used_for() {
+    let entry = |id, usage| [0, id, 0, usage, 5, 5, 5, 5, 5, 5, 5, 5];
+    for usage in 1..=3 {
+        assert!(KeysInUse::parse(&entry(9, usage)).is_ok());
+        assert_eq!(
+            KeysInUse::parse(&entry(0, usage)),
+            Err(Error::BadValue),
+            "key id 0"
+        );
+        let mut high = entry(9, usage);
+        high[2] = 1;
+        assert_eq!(KeysInUse::parse(&high), Err(Error::BadValue));
+    }
+    for usage in [0, 4, 255] {
+        assert_eq!(KeysInUse::parse(&entry(9, usage)), Err(Error::BadValue));
+    }
+    assert_eq!(KeysInUse::parse(&entry(9, 2)[..11]), Err(Error::Truncated));
+    // The one that is sent with comes first, and there is one.
+    assert!(KeysInUse::parse(&[entry(9, 2), entry(8, 3)].concat()).is_ok());
+    for first in 1..=3 {
+        let late = [entry(9, first), entry(8, 2)].concat();
+        assert_eq!(KeysInUse::parse(&late), Err(Error::BadValue));
+    }
+}
+
+#[test]
 fn lists_end_at_eight() {
     assert!(Evicted::parse(&[1; 128]).is_ok());
     assert_eq!(Evicted::parse(&[1; 144]), Err(Error::TooMany));
-    assert!(KeysInUse::parse(&[1; 96]).is_ok());
-    assert_eq!(KeysInUse::parse(&[1; 108]), Err(Error::TooMany));
-    assert_eq!(KeysInUse::parse(&[0; 12]), Err(Error::BadValue));
+    let shown = |count| [0, 9, 0, 3, 5, 5, 5, 5, 5, 5, 5, 5].repeat(count);
+    assert!(KeysInUse::parse(&shown(8)).is_ok());
+    assert_eq!(KeysInUse::parse(&shown(9)), Err(Error::TooMany));
     let keyed = |number| gsa::Keyed {
         protocol: RoutingProtocol(number),
         algorithm: Algorithm::HMAC_SHA1,

@@ -13,6 +13,7 @@ mod wire_support;
 
 use std::net::{IpAddr, SocketAddr};
 
+use karp_core::config::KeyUse;
 use karp_core::wire::election::{Announcement, Draft};
 use karp_core::wire::gsa::{
     self, GcAuth, KeyState, Keyed, Policies, Policy, ProtocolList, RekeySaPolicy, TekPolicy,
@@ -155,7 +156,7 @@ proptest! {
         state in election_state(),
         instance: [u8; 8],
         sequence: u32,
-        keys in proptest::collection::vec((1_u16.., any::<[u8; 8]>()), 0..=8),
+        keys in proptest::collection::vec((1_u16.., any::<bool>(), any::<[u8; 8]>()), 0..=8),
         nodes in proptest::collection::vec(any::<[u8; 16]>(), 0..=8),
         mac: ([u8; 16], [u8; 16]),
         request: (u16, u16),
@@ -163,7 +164,14 @@ proptest! {
         prop_assert_eq!(ElectionState::parse(&notify_data(|w| state.write(w))), Ok(state));
         let value = Instance { instance, next_sequence: sequence };
         prop_assert_eq!(Instance::parse(&notify_data(|w| value.write(w))), Ok(value));
-        let value = KeysInUse(keys.into_iter().map(|(id, check)| KeyInUse { id, check }).collect());
+        let usage = |at, sent| match (at, sent) {
+            (0, true) => KeyUse::Sending,
+            (_, true) => KeyUse::Stopped,
+            (_, false) => KeyUse::Unsent,
+        };
+        let keys = keys.into_iter().enumerate();
+        let keys = keys.map(|(at, (id, sent, check))| KeyInUse { id, usage: usage(at, sent), check });
+        let value = KeysInUse(keys.collect());
         prop_assert_eq!(KeysInUse::parse(&notify_data(|w| value.write(w))), Ok(value));
         let value = Evicted(nodes.into_iter().collect());
         prop_assert_eq!(Evicted::parse(&notify_data(|w| value.write(w))), Ok(value));

@@ -56,7 +56,13 @@ impl Core<'_> {
 
     /// A key is told of in the order of its life: installed, activated, retired, removed.
     fn key_event(&mut self) -> Option<Event> {
-        let untold = self.keys.find(|key| key.gone || key.told != Some(key.state))?;
+        let mut untold = self.keys.find(|key| key.gone || key.told != Some(key.state))?;
+        let key = self.keys.get(untold)?;
+        if !key.gone && key.told.is_none() {
+            // The one that had its id before goes first.
+            let id = key.id;
+            untold = self.keys.find(|key| key.gone && key.id == id).unwrap_or(untold);
+        }
         let key = self.keys.get_mut(untold)?;
         let id = key.id;
         if key.gone {

@@ -158,7 +158,10 @@ impl Core<'_> {
             Some((NotifyType::AUTHORIZATION_FAILED, DropReason::Evicted))
         } else if !grant.may_join {
             Some((NotifyType::AUTHORIZATION_FAILED, DropReason::NotAuthorised))
-        } else if self.node.election.role() != Role::Gcks || self.declines_office(&identity, state) {
+        } else if self.node.election.role() != Role::Gcks
+            || self.declines_office(&identity, state)
+            || self.declines_other_half(&request.keys)
+        {
             Some((NotifyType::TEMPORARY_FAILURE, DropReason::Unexpected))
         } else {
             None

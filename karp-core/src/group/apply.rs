@@ -156,13 +156,19 @@ impl Core<'_> {
         }
         let was_pending = key.state == KeyState::Pending;
         if to == KeyState::Active {
-            // A node has one Active key; the one before it is still accepted.
+            // A node has one Active key; the one before it is still accepted. So it is for DTD if it had outlived its time
+            // for want of a successor: not all have heard yet of the one that has come.
+            let keep = self.node.config.settings().expiry == Expiry::KeepLast;
+            let accepted = self.now.after(self.node.dtd);
             for other in self
                 .keys
                 .rows_mut()
                 .filter(|key| key.lives() && key.state == KeyState::Active)
             {
                 other.state = KeyState::Retiring;
+                if keep {
+                    other.expires = other.expires.max(accepted);
+                }
             }
             self.node.activations = self.node.activations.saturating_add(1);
             let protocols = self

@@ -42,6 +42,15 @@ impl TrafficKey {
         !self.gone
     }
 
+    /// How far it has come at this node, which sends with it or not.
+    pub(crate) const fn usage(&self, sending: bool) -> KeyUse {
+        match (sending, self.activation) {
+            (true, _) => KeyUse::Sending,
+            (false, 0) => KeyUse::Unsent,
+            (false, _) => KeyUse::Stopped,
+        }
+    }
+
     /// A copy for a host that keeps it over a restart of itself.
     pub(crate) fn resumable(&self, now: Instant, sending: bool) -> ResumedKey {
         let keyed = self.protocols.as_slice().iter();
@@ -52,11 +61,7 @@ impl TrafficKey {
         ResumedKey {
             id: self.id,
             key: self.tek.duplicate(),
-            usage: match (sending, self.activation) {
-                (true, _) => KeyUse::Sending,
-                (false, 0) => KeyUse::Unsent,
-                (false, _) => KeyUse::Stopped,
-            },
+            usage: self.usage(sending),
             lifetime: self.expires.since(now),
             protocols: known.take(MAX_PROTOCOLS).collect(),
         }

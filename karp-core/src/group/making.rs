@@ -6,6 +6,7 @@ use crate::{
     crypto::Secret,
     node::Core,
     storage::Handle,
+    time::Duration,
     wire::{KeyState, ProtocolList, gsa::Keyed, numbers},
 };
 
@@ -191,7 +192,17 @@ impl Core<'_> {
         if merges || self.is_changing_sa() {
             return;
         }
-        if self.end_keys(|key| key.omit_at.is_some_and(|at| at <= now)) {
+        let due = |key: &TrafficKey| key.lives() && key.omit_at.is_some_and(|at| at <= now);
+        if !self.keys.rows().any(due) {
+            return;
+        }
+        // Who knocks may send with it.
+        let more = if self.somebody_knocks() {
+            self.hold().times(2)
+        } else {
+            Duration::default()
+        };
+        if self.end_keys(|key| key.omit_at.is_some_and(|at| at.after(more) <= now)) {
             self.owe_update();
         }
     }

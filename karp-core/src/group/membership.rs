@@ -346,11 +346,16 @@ impl Core<'_> {
         if self.node.office.is_some() {
             return self.merge_state(from, state);
         }
-        if let Some(state) = state.filter(|state| state.rekey_sa.is_some()) {
+        let Some(state) = state else { return };
+        let waits = self.node.election.role() == Role::Initial;
+        if state.rekey_sa.is_some() {
             self.apply_whole(from, state);
-            if self.node.election.role() == Role::Initial {
+            if waits {
                 self.step(Input::Keyed(who(from)));
             }
+        } else if waits {
+            // It comes from another half, and is given the keys that are made for both (section 7).
+            self.apply_keys(&state, None, false);
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
     peer::{Peer, Registrant},
     storage::Handle,
     time::{Duration, Instant},
-    wire::{ElectionState, KeyState, NodeState},
+    wire::{ElectionState, KeyState, NodeState, notify::KeysInUse},
 };
 
 /// W's part: it lasts 2 x hold after the last request of a lesser office.
@@ -117,6 +117,16 @@ impl Core<'_> {
         state.state == NodeState::Gcks && (merging || handing_off || self.is_greater(identity, &state))
     }
 
+    /// An office that merges has nothing to give to a router of another half: that does better to ask the greater one.
+    pub(crate) fn declines_other_half(&mut self, keys: &KeysInUse) -> bool {
+        let merging = self
+            .node
+            .office
+            .as_ref()
+            .is_some_and(|office| office.merging.is_some());
+        merging && self.judge_keys(keys).foreign
+    }
+
     /// A greater office asked this one: it ranks lower, declines, and itself initiates.
     pub(crate) fn lesser_office_asked(
         &mut self,
@@ -138,8 +148,18 @@ impl Core<'_> {
         let heard = office
             .rival_heard
             .is_some_and(|at| self.now < at.after(self.hold().times(2)));
-        let merging = |peer: &Peer| peer.registrant.is_some_and(|row| row.merging.is_some());
-        heard && !self.peers.rows().any(merging)
+        let merging = |peer: &Peer| {
+            peer.registrant
+                .is_some_and(|row| row.office && row.merging.is_some())
+        };
+        // Nor for one of several that has not registered yet.
+        let recent = |peer: &Peer| {
+            peer.heard
+                .is_some_and(|at| self.now < at.after(self.hold().times(2)))
+        };
+        let other = |peer: &Peer| peer.serves() && recent(peer) && !merging(peer);
+        let mut peers = self.peers.rows();
+        heard && (!self.peers.rows().any(merging) || peers.any(other))
     }
 
     /// W waits for L to show the key that is being distributed, if it was made for L.
@@ -172,6 +192,13 @@ impl Core<'_> {
             office.merging = Some(MergeAsLesser { greater: row });
         }
         self.roll(Input::Abandon);
+        // Who merges into this one gets nothing here any more, and looks for the greater one.
+        for peer in self.peers.rows_mut() {
+            if peer.registrant.is_some_and(|row| row.merging.is_some()) {
+                peer.registrant = None;
+                peer.sa = None;
+            }
+        }
         let hello = self.hello();
         self.set_timer(Timer::Pull, hello);
         if state.is_some() {
@@ -297,11 +324,10 @@ impl Core<'_> {
         };
         if office.merge.as_ref().is_some_and(|merge| merge.until <= now) {
             office.merge = None;
-            for peer in self
-                .peers
-                .rows_mut()
-                .filter(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()))
-            {
+            for peer in self.peers.rows_mut().filter(|peer| {
+                peer.registrant
+                    .is_some_and(|row| row.merging.is_some() && row.office)
+            }) {
                 peer.registrant = None;
                 peer.sa = None;
             }

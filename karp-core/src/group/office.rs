@@ -310,20 +310,30 @@ impl Core<'_> {
         if waits_for_unregistered || !confirmed {
             acknowledged = None;
         }
+        let hold = self.hold();
         let quiet = office.quiet_until.is_some_and(|until| now < until);
-        let heir_waits = office.heir && (now < office.took.after(self.hold()) || waits_for_unregistered);
+        // Alone it needs no new key before the old one's time, and whoever it could not hear would not know of it.
+        let alone = office.key_due.is_some_and(|at| now < at)
+            && !self.peers.rows().any(|peer| peer.registrant.is_some());
+        let heir_waits = office.heir
+            && (now < office.took.after(hold)
+                || waits_for_unregistered
+                || alone
+                || (now < office.took.after(hold.times(2)) && self.somebody_knocks()));
+        // Who knocks while a key is distributed has time to have a part in it.
+        let has_active = self.has_active();
+        let knocks = has_active && now < office.content_at.after(hold.times(2)) && self.somebody_knocks();
         // The half of a lesser office follows it here: what is activated before would leave it out.
         let joining = office.joins_until.is_some_and(|until| now < until);
         let rival = self.rival_gates(office) || joining;
         let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
         let merging = office.merging.is_some();
-        let has_active = self.has_active();
         Some(View {
             next,
             acknowledged,
             sa_acknowledged: sa_acknowledged && !waits_for_unregistered,
             may_start: !(quiet || heir_waits || rival || handing_off || merging),
-            may_activate: !(rival || handing_off || merging) && self.may_migrate(office),
+            may_activate: !(rival || handing_off || merging || knocks) && self.may_migrate(office),
             has_active,
         })
     }
@@ -397,6 +407,8 @@ impl Core<'_> {
                 }
             }
             Effect::Abandon => {
+                // A key that this office made and never activated is sent with by nobody.
+                self.end_keys(|key| key.state == KeyState::Pending && key.made > 0);
                 self.retire_pending();
             }
             Effect::ScheduleOmission => self.schedule_omission(),
@@ -536,6 +548,7 @@ impl Core<'_> {
     /// When the next of those conditions ends that forbid a rollover for a time.
     fn next_gate(&self, office: &Office) -> Option<Instant> {
         let heir = office.heir.then(|| office.took.after(self.hold()));
+        let knocks = [office.took, office.content_at].map(|at| Some(at.after(self.hold().times(2))));
         let rival = office.rival_heard.map(|at| at.after(self.hold().times(2)));
         // Only an heir has anybody to look for.
         let unregistered = if office.heir {
@@ -544,7 +557,12 @@ impl Core<'_> {
             None
         };
         let gates = [heir, rival, office.joins_until, unregistered];
-        gates.into_iter().flatten().filter(|at| *at > self.now).min()
+        gates
+            .into_iter()
+            .chain(knocks)
+            .flatten()
+            .filter(|at| *at > self.now)
+            .min()
     }
 
     /// When the next thing about the office is due. Deadlines that passed and wait for something else do not call.

@@ -5,12 +5,14 @@ use super::{Office, merge::MergeAsGreater, rollover::Input, state::Purpose};
 use crate::{
     announcement::Heard,
     command::RekeyReason,
+    config::KeyUse,
     error::DropReason,
     exchange::wire_fault,
     io::Alarm,
     node::Core,
     peer::{OwedReply, Peer, Registrant, ReplyKind, Shows},
     storage::Handle,
+    stranger::Stranger,
     time::{Duration, Instant},
     wire::{
         ElectionState, ExchangeType, KeyState, NodeState, Payloads, message::Contents, notify::KeysInUse,
@@ -32,7 +34,8 @@ impl Core<'_> {
         let shows = self.judge_keys(keys);
         let now = self.now;
         let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
-        let merging = (state.state == NodeState::Gcks).then_some(last_made);
+        let office = state.state == NodeState::Gcks;
+        let merging = (office || shows.foreign).then_some(last_made);
         if let Some(peer) = self.peers.get_mut(row) {
             // Whatever was sent under this office's Rekey SA counts as given to the earlier instance, received or not.
             if peer.holder.is_some_and(|holder| holder != instance) {
@@ -46,14 +49,20 @@ impl Core<'_> {
                 has_next_sa: false,
                 silent: false,
                 merging,
+                office,
                 asked: now,
                 confirmed: false,
                 heard: now,
                 shows,
             });
         }
+        // Who is given the state at once counts from its request on: a rollover must not slip in between.
+        let counts = merging.is_none() && self.gift(row) == Some(Purpose::Whole);
+        if let Some(registrant) = self.peers.get_mut(row).and_then(|peer| peer.registrant.as_mut()) {
+            registrant.live = counts;
+        }
         if merging.is_some() {
-            self.merge_begins();
+            self.merge_begins(office);
         }
         self.want_for(row);
     }
@@ -61,18 +70,20 @@ impl Core<'_> {
     /// A rollover starts for those that wait; one serves all (section 7).
     fn want_for(&mut self, row: Handle) {
         self.node.stirred = true;
-        let waits = self.gift(row).is_none_or(|gift| gift != Purpose::Whole);
+        let shows = self
+            .peers
+            .get(row)
+            .and_then(|peer| peer.registrant)
+            .map(|registrant| registrant.shows);
+        // Who has gone beyond the Active key sends with another until there is a new one.
+        let waits = self.gift(row).is_none_or(|gift| gift != Purpose::Whole)
+            || shows.is_some_and(|shows| shows.beyond);
         let settled = self
             .node
             .office
             .as_ref()
             .is_some_and(|office| office.rollover.is_settled());
         // A key here that only waits to be omitted has the id of one there: another rollover would not help.
-        let shows = self
-            .peers
-            .get(row)
-            .and_then(|peer| peer.registrant)
-            .map(|registrant| registrant.shows);
         let passing = shows.is_some_and(|shows| shows.conflict && !shows.lasting_conflict);
         // A first key that waits for the migration cannot be given to who had it in an earlier boot, or might have: the
         // migration would wait for that router, and that router for the migration. Another takes its place.
@@ -97,27 +108,29 @@ impl Core<'_> {
     }
 
     /// What KEYS_IN_USE shows, judged against the keys here. Ids of other keys are not given to new ones (section 6).
-    fn judge_keys(&mut self, shown: &KeysInUse) -> Shows {
+    pub(crate) fn judge_keys(&mut self, shown: &KeysInUse) -> Shows {
         let mut shows = Shows::default();
         let span = self.node.config.settings().key_lifetime;
-        let mut first_known = false;
-        for (at, entry) in shown.0.iter().enumerate() {
+        for entry in &shown.0 {
+            let sends = entry.usage == KeyUse::Sending;
             let known = self.keys.rows().find(|key| key.lives() && key.id == entry.id);
             match known {
                 Some(key) if crate::crypto::ct_eq(&key.check(), &entry.check) => {
-                    // The first is the one that it sends with.
-                    first_known |= at == 0;
+                    let active = key.state == KeyState::Active;
                     shows.active |= key.was_active;
-                    shows.current |= at == 0 && key.state == KeyState::Active;
+                    shows.current |= active && sends;
+                    shows.beyond |= active && entry.usage == KeyUse::Stopped;
                     if key.state == KeyState::Pending {
                         shows.pending = Some(key.made);
                     }
                 }
                 Some(key) => {
+                    shows.foreign |= sends;
                     shows.conflict = true;
                     shows.lasting_conflict |= key.state != KeyState::Retiring;
                 }
                 None => {
+                    shows.foreign |= sends;
                     let rests = self
                         .node
                         .resting_ids
@@ -129,8 +142,6 @@ impl Core<'_> {
                 }
             }
         }
-        // Who sends with a key that nobody here has would go on doing so: it waits for one that all get.
-        shows.active &= first_known;
         shows
     }
 
@@ -141,19 +152,33 @@ impl Core<'_> {
         let registrant = peer.registrant?;
         if let Some(after) = registrant.merging {
             // An office without an Active key (its migration waits) has nothing but its Pending one to be shown.
-            let continuing = registrant.shows.current || self.shows_only_key(registrant.shows);
-            return Some(if continuing {
+            let shows = registrant.shows;
+            let continuing = if registrant.office {
+                shows.current
+            } else {
+                shows.continuing()
+            };
+            // Who lags sends with a key that it has not, until an Activate of this office has reached all.
+            let activating = !office.rollover.is_settled()
+                && self
+                    .keys
+                    .rows()
+                    .any(|key| key.lives() && key.state == KeyState::Active && key.made > 0);
+            let ready = continuing && !activating;
+            return Some(if ready || self.shows_only_key(shows) {
                 Purpose::Whole
             } else {
                 Purpose::Merge { after }
             });
         }
-        // Continuing: it has not rebooted since that key was made.
-        if registrant.shows.active || (office.merging.is_none() && self.shows_only_key(registrant.shows)) {
+        if registrant.shows.continuing()
+            || (office.merging.is_none() && self.shows_only_key(registrant.shows))
+        {
             return Some(Purpose::Whole);
         }
         let settled = office.rollover.is_settled();
-        if office.merging.is_some() || !settled || registrant.shows.conflict {
+        let shows = registrant.shows;
+        if office.merging.is_some() || !settled || shows.conflict || shows.foreign {
             return None;
         }
         let same = peer
@@ -197,11 +222,17 @@ impl Core<'_> {
     /// The answer to a registration was sealed; `given`: with the whole state.
     pub(crate) fn state_sent(&mut self, row: Handle, given: bool) {
         self.registrants_changed();
-        let whole = given && self.gift(row) == Some(Purpose::Whole);
+        let gift = self.gift(row);
+        let whole = given && gift == Some(Purpose::Whole);
         let now = self.now;
+        let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
         let Some(peer) = self.peers.get_mut(row) else {
             return;
         };
+        if given && matches!(gift, Some(Purpose::Merge { .. })) {
+            // Another instance of it must not have those keys.
+            peer.earlier = last_made;
+        }
         let instance = peer.instance.map(|known| known.instance);
         let Some(registrant) = peer.registrant.as_mut() else {
             return;
@@ -211,14 +242,13 @@ impl Core<'_> {
         }
         if !registrant.given {
             registrant.given = true;
-            // Live from the response on, and no longer if it is not heard within hold.
             registrant.live = true;
             registrant.silent = false;
             registrant.acked = None;
             registrant.has_next_sa = false;
             registrant.heard = now;
         }
-        let joins = registrant.merging.take().is_some();
+        let joins = registrant.merging.take().is_some() && registrant.office;
         peer.holder = instance;
         peer.joined = true;
         let hold = self.node.config.hold();
@@ -383,13 +413,13 @@ impl Core<'_> {
         };
         registrant.shows = shows;
         registrant.asked = now;
-        let merging = registrant.merging;
+        let merging = registrant.merging.map(|after| (after, registrant.office));
         if let Some(merge) = self
             .node
             .office
             .as_mut()
             .and_then(|office| office.merge.as_mut())
-            .filter(|_| merging.is_some())
+            .filter(|_| merging.is_some_and(|(_, office)| office))
         {
             merge.until = now.after(hold.times(2));
         }
@@ -486,7 +516,7 @@ impl Core<'_> {
             );
             return;
         };
-        let patience = self.hold().times(4);
+        let hold = self.hold();
         let mut stirred = false;
         let mut next = Instant::END;
         for peer in self.peers.rows_mut() {
@@ -502,19 +532,27 @@ impl Core<'_> {
                         registrant.silent = true;
                         peer.push = true;
                     } else {
-                        // Live from the response on, and no longer if it was not heard so within hold.
+                        // Live from its request on, and no longer if it was not heard so within 2 x hold.
                         registrant.live = false;
                         peer.joined = false;
                     }
+                } else if registrant.live
+                    && registrant.silent
+                    && peer.sa.as_ref().is_none_or(|sa| sa.initiator)
+                {
+                    // It cannot be asked any more: the IKE SA that it registered by is gone.
+                    registrant.live = false;
+                    peer.joined = false;
+                    stirred = true;
                 } else if registrant.live && !silent {
                     next = falls_silent.map_or(next, |at| at.min(next));
                 }
-            } else if now >= registrant.asked.after(patience) {
+            } else if now >= registrant.given_up_at(hold) {
                 peer.registrant = None;
                 peer.sa = None;
                 stirred = true;
             } else {
-                next = next.min(registrant.asked.after(patience));
+                next = next.min(registrant.given_up_at(hold));
             }
         }
         self.node.stirred |= stirred;
@@ -532,11 +570,11 @@ impl Core<'_> {
 
     /// When the next registrant falls silent.
     pub(crate) fn next_registrant_deadline(&self) -> Option<Instant> {
-        let patience = self.hold().times(4);
+        let hold = self.hold();
         let at = |peer: &Peer| {
             let registrant = peer.registrant?;
             if !registrant.given {
-                return Some(registrant.asked.after(patience));
+                return Some(registrant.given_up_at(hold));
             }
             if !registrant.live || registrant.silent {
                 return None;
@@ -550,6 +588,26 @@ impl Core<'_> {
     pub(crate) fn counts_for_heir(&self, office: &Office, peer: &Peer) -> bool {
         self.heir_deadline(office, peer)
             .is_some_and(|until| self.now < until)
+    }
+
+    /// Section 7, *an heir*: for hold, and until all that it hears under an inherited Rekey SA have registered.
+    pub(crate) fn heir_waits(&self, office: &Office) -> bool {
+        let wait = || self.now < office.took.after(self.hold());
+        office.heir && (wait() || self.peers.rows().any(|peer| self.counts_for_heir(office, peer)))
+    }
+
+    /// Whether a hint is heard of somebody that may join and has not registered. That may be a router that restarted and
+    /// has keys to show, or comes from another half; it holds up a rollover for a time and nothing else (section 7).
+    pub(crate) fn somebody_knocks(&self) -> bool {
+        let registered = |stranger: &Stranger| {
+            let mut peers = self.peers.rows();
+            let counts = |peer: &Peer| peer.registrant.is_some_and(|row| row.live || !row.given);
+            peers.any(|peer| peer.identity == stranger.identity && counts(peer))
+        };
+        self.strangers
+            .rows()
+            .filter(|stranger| stranger.is_heard(self.now) && !self.is_evicted(&stranger.identity))
+            .any(|stranger| self.creds.grant(&stranger.identity).may_join && !registered(stranger))
     }
 
     fn heir_deadline(&self, office: &Office, peer: &Peer) -> Option<Instant> {
@@ -581,21 +639,19 @@ impl Core<'_> {
         deadlines.filter(|at| *at > self.now).min()
     }
 
-    /// The registrants begin to count from here: a merge begins when another office registers.
-    fn merge_begins(&mut self) {
+    /// Another office has registered, or a router from another half.
+    fn merge_begins(&mut self, rival: bool) {
         let now = self.now;
         let hold = self.hold();
-        if let Some(office) = self.node.office.as_mut() {
+        if let Some(office) = self.node.office.as_mut().filter(|_| rival) {
             office.rival_heard = Some(now);
             office.merge = Some(MergeAsGreater {
                 until: now.after(hold.times(2)),
             });
         }
-        // A first key that waits for the migration was made before the merge: another takes its place, or the merge
-        // would wait for expected routers that wait for the merge (section 5.5).
-        if !self.has_active() {
-            self.roll(Input::Abandon);
-        }
+        // What is being distributed was made before this merge and is not for it: another takes its place, or it would
+        // be activated without those that come (section 5.5).
+        self.roll(Input::Abandon);
     }
 }
 

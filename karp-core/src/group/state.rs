@@ -8,6 +8,7 @@ use crate::{
     exchange::{IkeSa, KeyWrap, wire_fault},
     group::TrafficKey,
     identity::MAX_IDENTITY,
+    io::Role,
     node::{Core, Node},
     storage::{Handle, Table},
     time::Instant,
@@ -302,17 +303,20 @@ impl Core<'_> {
                 return None;
             }
         } else {
-            let retiring = self
-                .keys
-                .rows()
-                .filter(|key| key.lives() && key.state == KeyState::Retiring);
-            let mut order: heapless::Vec<(bool, u32, Instant, u16), 16> = retiring
-                .map(|key| (!key.was_active, key.activation, key.expires, key.id))
+            let retiring = || {
+                let rows = self.keys.rows();
+                rows.filter(|key| key.lives() && key.state == KeyState::Retiring)
+            };
+            let last = retiring().map(|key| key.activation).max();
+            let mut order: heapless::Vec<(bool, bool, u32, Instant, u16), 16> = retiring()
+                .map(|key| (key, key.was_active && Some(key.activation) == last))
+                .map(|(key, last)| (last, !key.was_active, key.activation, key.expires, key.id))
                 .take(16)
                 .collect();
-            // The newest first, so that the oldest are left out where there is no room.
+            // The newest first, so that the oldest are left out where there is no room; before all the one that who lags
+            // still sends with.
             order.sort_unstable_by(|a, b| b.cmp(a));
-            for (_, _, _, id) in order {
+            for (_, _, _, _, id) in order {
                 let row = self.keys.rows().find(|key| key.lives() && key.id == id);
                 if let (Some(key), false) = (row, teks.is_full()) {
                     let _ = teks.push(self.policy_of(key));
@@ -386,18 +390,21 @@ impl Core<'_> {
     /// KEYS_IN_USE: the traffic keys that this node has, the one that it sends with first (section 4). While this office merges
     /// into another, the other's Pending key is shown only when this whole half holds it (section 5.5).
     pub(crate) fn keys_in_use(&self) -> KeysInUse {
-        let hidden = self.hides_pending();
+        // What the routing protocols do not hold yet is not shown by who waits: that would acknowledge it.
+        let waits = self.node.election.role() == Role::Initial;
+        let hidden = self.hides_pending() || (waits && !self.node.installs.is_confirmed());
         let sending = self.sending_key();
         let mut shown = KeysInUse::default();
         let first = self.keys.iter().filter(|(row, _)| Some(*row) == sending);
         let others = self.keys.iter().filter(|(row, _)| Some(*row) != sending);
-        for (_, key) in first.chain(others).filter(|(_, key)| key.lives()) {
+        for (row, key) in first.chain(others).filter(|(_, key)| key.lives()) {
             if key.state == KeyState::Pending && hidden {
                 continue;
             }
             // Eight at most; the one that is sent with is first.
             let _ = shown.0.push(KeyInUse {
                 id: key.id,
+                usage: key.usage(Some(row) == sending),
                 check: key.check(),
             });
         }

@@ -19,6 +19,11 @@ impl Core<'_> {
         let Some(office) = self.node.office.as_ref() else {
             return;
         };
+        // Two handoffs in a row would leave those who missed the first without a Rekey SA in common with anybody: an heir
+        // hands over when its own wait is over.
+        if self.heir_waits(office) && !self.node.leaving {
+            return;
+        }
         let wanted = unwilling || office.hand_off || self.node.leaving;
         let preempt = self.node.config.settings().preempt;
         let chosen = if wanted || preempt {
@@ -29,10 +34,11 @@ impl Core<'_> {
         self.node
             .alarms
             .set(Alarm::ServingUnwillingly, unwilling && chosen.is_none());
-        if let Some(office) = self.node.office.as_mut() {
-            office.hand_off = false;
-        }
         if let Some(row) = chosen {
+            // What was asked for is kept until somebody can be named.
+            if let Some(office) = self.node.office.as_mut() {
+                office.hand_off = false;
+            }
             self.step(election::Input::HandOff(who(row)));
             self.roll(Input::Abandon);
         }

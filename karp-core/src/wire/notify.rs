@@ -9,6 +9,7 @@ use heapless::Vec;
 use super::numbers::{RekeyReason, RoutingProtocol, SignatureHash};
 use super::payload::{begin_notify, write_notify};
 use super::{Error, NotifyType, Reader, Writer};
+use crate::config::KeyUse;
 
 /// Most entries of KEYS_IN_USE (PROTOCOL.md section 4).
 pub const MAX_KEYS_IN_USE: usize = 8;
@@ -187,11 +188,13 @@ impl Instance {
 pub struct KeyInUse {
     /// The key's id, not 0.
     pub id: u16,
+    /// How far the key has come at the registrant.
+    pub usage: KeyUse,
     /// The first 8 octets of prf(TEK, "KARP key check" | key id).
     pub check: [u8; 8],
 }
 
-/// KEYS_IN_USE: the traffic keys that a registrant has, its Active one first (PROTOCOL.md section 4).
+/// KEYS_IN_USE: the traffic keys that a registrant has, the one that it sends with first (PROTOCOL.md section 4).
 #[derive(Clone, PartialEq, Eq, Debug, Default)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
 pub struct KeysInUse(pub Vec<KeyInUse, MAX_KEYS_IN_USE>);
@@ -203,18 +206,25 @@ impl KeysInUse {
     /// The data of a KEYS_IN_USE.
     ///
     /// # Errors
-    /// [`Error::Truncated`] for a part of an entry, [`Error::TooMany`], [`Error::BadValue`] for key id 0.
+    /// [`Error::Truncated`] for a part of an entry, [`Error::TooMany`], [`Error::BadValue`] for key id 0, an unknown use,
+    /// or a key that is sent with and is not the first.
     pub fn parse(data: &[u8]) -> Result<Self, Error> {
         let mut keys = Vec::new();
         let mut reader = Reader::new(data);
         while !reader.is_empty() {
             let id = reader.u16()?;
-            reader.u16()?; // reserved
+            let usage = match reader.u16()? {
+                1 => KeyUse::Unsent,
+                2 => KeyUse::Sending,
+                3 => KeyUse::Stopped,
+                _ => return Err(Error::BadValue),
+            };
             let check = *reader.array()?;
-            if id == 0 {
+            if id == 0 || (usage == KeyUse::Sending && !keys.is_empty()) {
                 return Err(Error::BadValue);
             }
-            keys.push(KeyInUse { id, check }).map_err(|_| Error::TooMany)?;
+            keys.push(KeyInUse { id, usage, check })
+                .map_err(|_| Error::TooMany)?;
         }
         Ok(Self(keys))
     }
@@ -224,7 +234,11 @@ impl KeysInUse {
         let open = begin_notify(writer, NotifyType::KEYS_IN_USE);
         for key in &self.0 {
             writer.u16(key.id);
-            writer.u16(0);
+            writer.u16(match key.usage {
+                KeyUse::Unsent => 1,
+                KeyUse::Sending => 2,
+                KeyUse::Stopped => 3,
+            });
             writer.bytes(&key.check);
         }
         writer.end(open);

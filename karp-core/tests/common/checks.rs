@@ -189,8 +189,8 @@ impl Checks {
         let node = &nodes[at];
         let held = self.held.entry(node.identity.clone()).or_default();
         for row in rows.iter().filter(|row| !row.manual) {
-            let boot = *held.entry(row.octets.clone()).or_insert(node.boots);
-            if boot != node.boots && !self.may_hold_again {
+            let boot = *held.entry(row.octets.clone()).or_insert(node.lives);
+            if boot != node.lives && !self.may_hold_again {
                 return Err(format!(
                     "promise 8: key {} was held before the reboot, in boot {boot}",
                     row.id

@@ -1,7 +1,7 @@
 //! The routing protocols of the LAN: every router multicasts packets under the key that its key table names for
 //! sending, and whoever hears one looks the key up by its id. Promise 3 is checked the way they feel it.
 
-use karp_core::algorithm::RoutingProtocol;
+use karp_core::{algorithm::RoutingProtocol, io::Alarm};
 
 use super::{keys::Held, node::Node};
 
@@ -53,7 +53,9 @@ impl Default for Hellos {
 pub struct Hello {
     pub from: usize,
     pub to: usize,
-    pub boot: u32,
+    pub life: u32,
+    /// When it was sent.
+    pub sent: u64,
     pub row: Held,
     /// The Rekey SA that the sender followed.
     pub spi: Option<[u8; 16]>,
@@ -103,10 +105,10 @@ impl Hellos {
     pub fn arrive(&mut self, nodes: &[Node], hello: &Hello, now: u64) -> Result<(), String> {
         let (from, to) = (hello.from, hello.to);
         let receiver = &nodes[to];
-        if !receiver.is_up()
+        if !receiver.routes()
             || receiver.is_paused()
-            || nodes[from].boots != hello.boot
-            || !nodes[from].is_up()
+            || nodes[from].lives != hello.life
+            || !nodes[from].routes()
         {
             return Ok(());
         }
@@ -129,7 +131,16 @@ impl Hellos {
             self.foreign += 1;
             return Ok(());
         }
-        if now < self.excused_until {
+        // A packet from before the receiver came to this Rekey SA says nothing of what the two have in common.
+        if !self.agreed[from][to] && receiver.keyed_since > hello.sent {
+            self.foreign += 1;
+            return Ok(());
+        }
+        // Promise 3 excepts what section 7's alarms stand for: a key that has outlived its time for want of a key server,
+        // and an activation without the laggards at the old key's end.
+        let alarm = |node: &Node, alarm| node.told.alarms.contains(&alarm);
+        let forced = nodes.iter().any(|node| alarm(node, Alarm::ActivatedWithoutAll));
+        if now < self.excused_until || forced || alarm(&nodes[from], Alarm::KeyExpired) {
             self.excused += 1;
             return Ok(());
         }

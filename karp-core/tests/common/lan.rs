@@ -174,20 +174,24 @@ impl Lan {
 
     /// Boots a router that joins nothing yet.
     pub fn boot(&mut self, at: usize) {
-        let node = &self.nodes[at];
+        let node = &mut self.nodes[at];
         assert!(!node.is_up(), "{} is up", node.name);
-        let settings = node.settings(&self.group, at, &self.common);
+        let routed = node.routes();
+        let mut settings = node.settings(&self.group, at, &self.common);
+        node.resume(&mut settings, self.now);
         let config = Config::new(settings).expect("the scenario's configuration is valid");
-        self.nodes[at].boot(self.seed, at, config, self.now, self.around);
-        self.hellos.forget(at);
+        node.boot(self.seed, at, config, self.now, self.around);
+        if !routed {
+            self.hellos.forget(at);
+        }
         self.note(&format!(
             "{} starts (boot {})",
             self.nodes[at].name, self.nodes[at].boots
         ));
-        if self.hellos.every > 0 {
+        if self.hellos.every > 0 && !routed {
             let phase = self.dice.below(self.hellos.every);
-            let boot = self.nodes[at].boots;
-            self.plan(phase, Due::Hello(at, boot));
+            let life = self.nodes[at].lives;
+            self.plan(phase, Due::Hello(at, life));
         }
         self.drive(at);
     }
@@ -217,10 +221,25 @@ impl Lan {
         self.note(&format!("{} crashes", self.nodes[at].name));
         let node = &mut self.nodes[at];
         node.engine = None;
+        node.kept = None;
         node.wake = None;
         node.inbox.clear();
         node.paused_until = None;
         self.hellos.forget(at);
+    }
+
+    /// The key management of a router dies; its routing protocols go on with the keys that they have.
+    pub fn stop_keying(&mut self, at: usize) {
+        self.note(&format!("the key management of {} dies", self.nodes[at].name));
+        let now = self.now;
+        self.nodes[at].stop_keying(now);
+    }
+
+    /// The key management of a router dies and is back, with the keys that its host kept, after `ms`.
+    pub fn restart_keying(&mut self, at: usize, ms: u64) {
+        self.stop_keying(at);
+        self.run(ms);
+        self.start(at);
     }
 
     /// Crashes a router and starts it anew at once, with the same identity.

@@ -242,6 +242,12 @@ impl Lan {
         if event == (Event::RoleChanged { role: Role::Left }) {
             self.hellos.forget(at);
         }
+        if let Event::RoleChanged {
+            role: Role::Member | Role::Gcks,
+        } = event
+        {
+            self.nodes[at].keyed_since = self.now;
+        }
         if let Event::StateApplied { generation } = event
             && let Host::Confirms(delay) = self.nodes[at].host
         {
@@ -326,19 +332,18 @@ impl Lan {
         self.links.get(&(from, to)).copied().unwrap_or(self.link)
     }
 
-    fn hello(&mut self, from: usize, boot: u32) {
-        if self.nodes[from].boots != boot || !self.nodes[from].is_up() {
+    fn hello(&mut self, from: usize, life: u32) {
+        if self.nodes[from].lives != life || !self.nodes[from].routes() {
             return;
         }
         let every = self.hellos.every;
-        self.plan(every, Due::Hello(from, boot));
+        self.plan(every, Due::Hello(from, life));
         if self.nodes[from].is_paused() {
             return;
         }
-        let spi = self.nodes[from]
-            .engine()
-            .rekey_sa_spi()
-            .filter(|_| self.nodes[from].is_keyed());
+        let node = &self.nodes[from];
+        let spi = node.engine.as_ref().and_then(|engine| engine.rekey_sa_spi());
+        let spi = spi.filter(|_| node.is_keyed());
         for protocol in self.hellos.protocols.clone() {
             let Some(row) = self.nodes[from].sending(protocol, self.now) else {
                 continue;
@@ -358,7 +363,8 @@ impl Lan {
                     Due::HelloArrives(Hello {
                         from,
                         to,
-                        boot,
+                        life,
+                        sent: self.now,
                         row: row.clone(),
                         spi,
                     }),

@@ -28,8 +28,8 @@ pub mod wire;
 pub use lan::Lan;
 pub use link::Link;
 
-/// Runs a scenario with several seeds. `KARP_SEED=7` runs one alone, `KARP_SEEDS=500` runs the first 500 and tells at
-/// the end which of them failed.
+/// Runs a scenario with several seeds. `KARP_SEED=7` runs one alone, `KARP_SEEDS=500` runs 500, from
+/// `KARP_FROM` or 1 on, and tells at the end which of them failed.
 pub fn seeds(count: u64, mut scenario: impl FnMut(u64)) {
     let number = |name| {
         std::env::var(name)
@@ -43,7 +43,8 @@ pub fn seeds(count: u64, mut scenario: impl FnMut(u64)) {
         return (1..=count).for_each(&mut scenario);
     };
     let mut failed = Vec::new();
-    for seed in 1..=many {
+    let first = number("KARP_FROM").unwrap_or(1);
+    for seed in first..first + many {
         let run = std::panic::AssertUnwindSafe(|| scenario(seed));
         if std::panic::catch_unwind(run).is_err() {
             failed.push(seed);

@@ -6,11 +6,11 @@ use karp_core::{
     Engine,
     algorithm::RoutingProtocol,
     command::Command,
-    config::{Config, Settings},
+    config::{Config, ResumedKey, Settings},
     error::CommandError,
     identity::Identity,
     io::{Event, Role},
-    time::Instant,
+    time::{Duration, Instant},
 };
 use rand_chacha::ChaCha8Rng;
 
@@ -69,6 +69,18 @@ pub enum Host {
     Hangs,
 }
 
+/// What a router's routing protocols go on with while its key management is down.
+pub struct Kept {
+    /// The keys that they have.
+    pub rows: Vec<Held>,
+    /// Those of them that they send with, one for each protocol.
+    pub sending: Vec<Held>,
+    /// What the next engine is given.
+    pub keys: Vec<ResumedKey>,
+    /// When the key management stopped, by the router's clock.
+    pub at: Instant,
+}
+
 /// One router.
 pub struct Node {
     pub name: String,
@@ -90,9 +102,15 @@ pub struct Node {
     pub inbox: VecDeque<Flight>,
     /// When the engine asked to be polled again, in the LAN's time.
     pub wake: Option<u64>,
-    /// How often it started.
+    /// How often its key management started.
     pub boots: u32,
+    /// How often its routing protocols started: they live on where only the key management restarts.
+    pub lives: u32,
+    /// While the key management is down and the routing protocols are not.
+    pub kept: Option<Kept>,
     pub started_at: u64,
+    /// When it last became a member or the key server.
+    pub keyed_since: u64,
     /// The engine, while the router is up. Boxed: it is large, and it moves.
     pub engine: Option<Box<TestEngine>>,
     /// What the events of this boot told.
@@ -122,7 +140,10 @@ impl Node {
             inbox: VecDeque::new(),
             wake: None,
             boots: 0,
+            lives: 0,
+            kept: None,
             started_at: 0,
+            keyed_since: 0,
             engine: None,
             told: Told::default(),
             events: Vec::new(),
@@ -147,9 +168,49 @@ impl Node {
         settings
     }
 
-    /// A new engine: the router boots. It has joined nothing yet.
+    /// The key management stops; the routing protocols go on with the keys that they have.
+    pub fn stop_keying(&mut self, now: u64) {
+        let at = self.clock.local(now);
+        let rows = self.rows(now);
+        let mut protocols: Vec<RoutingProtocol> = rows.iter().map(|row| row.protocol).collect();
+        protocols.dedup();
+        let sending = protocols
+            .into_iter()
+            .filter_map(|protocol| self.sending(protocol, now));
+        let sending = sending.collect();
+        let keys = self.engine().resumable_keys(at).take(8).collect();
+        self.kept = Some(Kept {
+            rows,
+            sending,
+            keys,
+            at,
+        });
+        self.engine = None;
+        self.wake = None;
+        self.inbox.clear();
+        self.paused_until = None;
+    }
+
+    /// The keys that were kept over a restart of the key management go to its next engine.
+    pub fn resume(&mut self, settings: &mut Settings, now: u64) {
+        let local = self.clock.local(now);
+        for mut key in self.kept.iter_mut().flat_map(|kept| {
+            let passed = local.since(kept.at);
+            kept.keys.drain(..).map(move |key| (key, passed))
+        }) {
+            key.0.lifetime = key.0.lifetime.minus(key.1);
+            if key.0.lifetime > Duration::from_millis(0) {
+                assert!(settings.resumed_keys.push(key.0).is_ok(), "eight at most");
+            }
+        }
+    }
+
+    /// A new engine: the router boots, or its key management alone. It has joined nothing yet.
     pub fn boot(&mut self, seed: u64, index: usize, config: Config, now: u64, around: fn(&mut dyn FnMut())) {
         self.boots += 1;
+        if self.kept.take().is_none() {
+            self.lives += 1;
+        }
         self.started_at = now;
         let entropy = generator(seed, 1_000_000 + index as u64 * 1000 + u64::from(self.boots));
         let local = self.clock.local(now);
@@ -193,6 +254,11 @@ impl Node {
         self.engine.is_some()
     }
 
+    /// Whether its routing protocols run.
+    pub fn routes(&self) -> bool {
+        self.is_up() || self.kept.is_some()
+    }
+
     pub fn is_paused(&self) -> bool {
         self.paused_until.is_some()
     }
@@ -214,25 +280,37 @@ impl Node {
     /// The rows of its key table, oldest protocol first.
     pub fn rows(&self, now: u64) -> Vec<Held> {
         let local = self.clock.local(now);
-        self.engine
-            .as_ref()
-            .map_or_else(Vec::new, |engine| keys::rows(engine, local))
+        match (&self.engine, &self.kept) {
+            (Some(engine), _) => keys::rows(engine, local),
+            (None, Some(kept)) => kept.rows.clone(),
+            (None, None) => Vec::new(),
+        }
     }
 
     /// The row that `protocol` sends with.
     pub fn sending(&self, protocol: RoutingProtocol, now: u64) -> Option<Held> {
         let local = self.clock.local(now);
-        self.engine
-            .as_ref()
-            .and_then(|engine| keys::sending(engine, protocol, local))
+        match (&self.engine, &self.kept) {
+            (Some(engine), _) => keys::sending(engine, protocol, local),
+            (None, kept) => kept
+                .as_ref()?
+                .sending
+                .iter()
+                .find(|row| row.protocol == protocol)
+                .cloned(),
+        }
     }
 
     /// The row that a packet of `protocol` with `id` is checked with.
     pub fn receiving(&self, protocol: RoutingProtocol, id: u16, now: u64) -> Option<Held> {
         let local = self.clock.local(now);
-        self.engine
-            .as_ref()
-            .and_then(|engine| keys::receiving(engine, protocol, id, local))
+        match (&self.engine, &self.kept) {
+            (Some(engine), _) => keys::receiving(engine, protocol, id, local),
+            (None, kept) => {
+                let mut rows = kept.as_ref()?.rows.iter();
+                rows.find(|row| row.protocol == protocol && row.id == id).cloned()
+            }
+        }
     }
 
     /// How many events of this boot `wanted` holds for.

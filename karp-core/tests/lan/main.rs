@@ -28,6 +28,7 @@ mod partition;
 mod pause;
 mod reboot;
 mod replay;
+mod resume;
 mod rollover;
 mod start;
 mod states;

@@ -8,7 +8,7 @@ use karp_core::{
 };
 
 use super::{
-    common::{Lan, Link, seeds},
+    common::{Lan, Link, node::Host, seeds},
     nothing_refused,
 };
 
@@ -284,6 +284,49 @@ fn a_router_reboots_and_changes_sides() {
         lan.run(after);
         lan.reboot(0);
         lan.settle(120_000);
+        nothing_refused(&mut lan);
+    });
+}
+
+/// A half without an office: its key server dies as the link heals, and nobody there may take its place. Its routers come
+/// to the other office one by one; each is given a key that is made for it, and changes to it when all of them have it.
+#[test]
+fn a_half_without_an_office_comes_router_by_router() {
+    seeds(8, |seed| {
+        let mut lan = Lan::of(seed, 6);
+        lan.link = if seed % 2 == 0 {
+            Link::lossy(10)
+        } else {
+            Link::CLEAN
+        };
+        for at in [0, 1] {
+            lan.nodes[at].set(|s| s.priority = 0);
+        }
+        lan.nodes[1].host = Host::Confirms(1_500);
+        lan.start_all();
+        lan.settle(60_000);
+        lan.partition(&[&[0, 1, 2], &[3, 4, 5]]);
+        lan.settle(60_000);
+        lan.run(6_000);
+        lan.command(2, REKEY).unwrap();
+        lan.command(5, REKEY).unwrap();
+        lan.run(20_000);
+        lan.settle(60_000);
+        let theirs = lan.key_of(5);
+        assert_ne!(
+            lan.key_of(0),
+            theirs,
+            "seed {seed}: each half has keys of its own"
+        );
+        lan.heal();
+        lan.crash(2);
+        lan.settle(60_000);
+        assert_ne!(
+            lan.key_of(0),
+            theirs,
+            "seed {seed}: no key of one half is ever given to the other"
+        );
+        lan.run(10_000);
         nothing_refused(&mut lan);
     });
 }

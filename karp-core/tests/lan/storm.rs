@@ -90,8 +90,6 @@ fn storm(seed: u64, nodes: usize, splits: bool) -> Lan {
         s.dtd = Duration::from_secs(5);
         s.rekey_sa_lifetime = Duration::from_secs(200);
     });
-    // Dense faults reach what no office can know of (section 12, promise 3); KARP_STRICT=1 shows each of them.
-    lan.hellos.strict = std::env::var_os("KARP_STRICT").is_some();
     let preempt = dice.chance(30);
     lan.set(move |s| s.preempt = preempt);
     lan.start_all();
@@ -111,26 +109,26 @@ fn storm(seed: u64, nodes: usize, splits: bool) -> Lan {
 
 #[test]
 fn faults_without_partitions() {
-    let (mut refused, mut accepted) = (0, 0);
+    let (mut accepted, mut excused) = (0, 0);
     seeds(16, |seed| {
         let lan = storm(seed, 5, false);
-        refused += lan.hellos.refused;
         accepted += lan.hellos.accepted;
+        excused += lan.hellos.excused;
     });
-    println!("{refused} routing packets refused, {accepted} accepted");
-    assert!(refused * 1000 <= accepted, "{refused} of {accepted} refused");
+    println!("{excused} routing packets refused under an alarm, {accepted} accepted");
+    assert!(excused * 10_000 <= accepted, "{excused} of {accepted}");
 }
 
 #[test]
 fn faults_with_partitions() {
-    let (mut refused, mut accepted) = (0, 0);
+    let (mut accepted, mut excused) = (0, 0);
     seeds(16, |seed| {
         let lan = storm(seed, 6, true);
-        refused += lan.hellos.refused;
         accepted += lan.hellos.accepted;
+        excused += lan.hellos.excused;
     });
-    println!("{refused} routing packets refused, {accepted} accepted");
-    assert!(refused * 500 <= accepted, "{refused} of {accepted} refused");
+    println!("{excused} routing packets refused under an alarm, {accepted} accepted");
+    assert!(excused * 10_000 <= accepted, "{excused} of {accepted}");
 }
 
 /// The same seed gives the same run, octet for octet; another seed gives another.

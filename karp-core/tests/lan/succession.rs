@@ -445,3 +445,72 @@ fn with_handoff(octets: &[u8], instance: [u8; 8], at_end: bool) -> Vec<u8> {
     }
     forged.finish()
 }
+
+/// Two handoffs in a row, and a router that heard nothing of the first: the second waits until it has registered, or it
+/// could authenticate nobody any more.
+#[test]
+fn a_second_handoff_waits_for_those_who_missed_the_first() {
+    seeds(8, |seed| {
+        let mut lan = Lan::settled(seed, 5);
+        let deaf_until = lan.now + 2_500;
+        lan.tap(move |sent, hand| {
+            if sent.at < deaf_until {
+                hand.hide_from.push(0);
+            }
+        });
+        lan.hand_off(4);
+        lan.expect(2_000, "the next one serves", |lan| {
+            lan.nodes[3].role() == Role::Gcks && lan.nodes[4].role() == Role::Member
+        });
+        let took = lan.now;
+        lan.run(200);
+        lan.hand_off(3);
+        lan.expect(20_000, "the one after it serves", |lan| {
+            lan.nodes[3].role() == Role::Member && lan.is_settled()
+        });
+        assert!(
+            since(&lan.nodes[lan.gcks()]) >= took + 4_000,
+            "seed {seed}: the first had its own wait"
+        );
+        let later = &roles(&lan.nodes[0])[2..];
+        assert!(
+            !later.contains(&Role::Initial),
+            "seed {seed}: it never lost its membership"
+        );
+        nothing_refused(&mut lan);
+    });
+}
+
+/// Who hands its office over and says so is no other office: its followers are waited for as long as they are heard.
+#[test]
+fn the_predecessor_is_no_other_office() {
+    seeds(8, |seed| {
+        let mut lan = Lan::of(seed, 4);
+        lan.nodes[0].set(|s| s.priority = 0);
+        lan.start_all();
+        lan.settle(8_000);
+        lan.run(10_000);
+        let (now, member) = (lan.now, lan.nodes[0].address);
+        lan.tap(move |sent, hand| {
+            // r1 cannot register with the successor for a long time, and the predecessor does not hear at once that that
+            // serves: it goes on naming it.
+            if sent.by == Some(2) && sent.to == member && sent.at < now + 14_000 {
+                hand.drop = true;
+            }
+            if sent.by == Some(2) && sent.at < now + 1_500 {
+                hand.hide_from.push(3);
+            }
+        });
+        let key = lan.key_of(0);
+        lan.hand_off(3);
+        lan.run(12_500);
+        assert_eq!(lan.nodes[2].role(), Role::Gcks, "seed {seed}");
+        assert_eq!(
+            lan.key_of(2),
+            key,
+            "seed {seed}: no key is changed without r1, which is heard"
+        );
+        lan.settle(30_000);
+        nothing_refused(&mut lan);
+    });
+}

@@ -4,6 +4,7 @@
 
 use std::net::SocketAddr;
 
+use karp_core::config::KeyUse;
 use karp_core::wire::gsa::{self, GcAuth, KeyState, Keyed, ProtocolList, RekeySaPolicy, TekPolicy};
 use karp_core::wire::message::Contents;
 use karp_core::wire::notify::{
@@ -75,7 +76,20 @@ pub fn protocols(count: usize) -> ProtocolList {
 }
 
 pub fn keys_in_use() -> KeysInUse {
-    KeysInUse((1..=8).map(|id| KeyInUse { id, check: [7; 8] }).collect())
+    let usage = |id| match id {
+        1 => KeyUse::Sending,
+        2..=4 => KeyUse::Unsent,
+        _ => KeyUse::Stopped,
+    };
+    KeysInUse(
+        (1..=8)
+            .map(|id| KeyInUse {
+                id,
+                usage: usage(id),
+                check: [7; 8],
+            })
+            .collect(),
+    )
 }
 
 pub fn evicted(count: usize) -> Evicted {
