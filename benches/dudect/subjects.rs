@@ -3,6 +3,11 @@
 use benches::router::{Dice, SHARED_KEY};
 use karp_core::crypto::{OpenKey, SealKey, Secret, ct_eq, group_mac, prf, shared_key_auth, verify_group_mac};
 
+/// Makes an input of a class.
+type Make = Box<dyn Fn(usize, &mut Dice) -> Vec<u8>>;
+/// Does what is timed.
+type Run = Box<dyn Fn(&[u8]) -> bool>;
+
 /// One operation that compares a secret with what somebody sent.
 pub(crate) struct Subject {
     pub(crate) name: &'static str,
@@ -14,14 +19,14 @@ pub(crate) struct Subject {
     /// Runs in one timing, of what is too short to be timed alone.
     pub(crate) repeats: u32,
     /// An input of a class: what was sent, wrong at its first octet (0) or at its last (1).
-    pub(crate) input: Box<dyn Fn(usize, &mut Dice) -> Vec<u8>>,
+    pub(crate) input: Make,
     /// Whether it is accepted.
-    pub(crate) run: Box<dyn Fn(&[u8]) -> bool>,
+    pub(crate) run: Run,
 }
 
 /// All of them, the leaky one last.
 pub(crate) fn subjects() -> Vec<Subject> {
-    let subject = |name, right: Vec<u8>, repeats, run: Box<dyn Fn(&[u8]) -> bool>| Subject {
+    let subject = |name, right: Vec<u8>, repeats, run: Run| Subject {
         name,
         leaky: false,
         full: 200_000,
@@ -114,7 +119,7 @@ pub(crate) fn subjects() -> Vec<Subject> {
 }
 
 /// `right` with other octets from its first on, or with another last octet. Both classes are made by the same steps.
-fn wrong(right: Vec<u8>) -> Box<dyn Fn(usize, &mut Dice) -> Vec<u8>> {
+fn wrong(right: Vec<u8>) -> Make {
     Box::new(move |class, dice| {
         let mut octets = right.clone();
         let at = if class == 0 { 0 } else { octets.len() - 1 };

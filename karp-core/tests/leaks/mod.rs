@@ -2,6 +2,7 @@
 //!
 //! Eight octets of a key in a row are a leak. A text is read in every way that prints octets: as it is, as hexadecimal
 //! digits, as lists of hexadecimal or decimal numbers, as base64 of both alphabets and at every alignment.
+#![allow(clippy::string_slice, reason = "what is sliced is ASCII")]
 #![allow(dead_code, unreachable_pub, reason = "each test crate uses its part")]
 
 use std::collections::HashMap;
