@@ -93,6 +93,13 @@ impl Dice {
     pub const fn new(seed: u64) -> Self {
         Self(seed)
     }
+
+    /// One octet.
+    pub fn octet(&mut self) -> u8 {
+        let mut octet = [0];
+        rand_core::Rng::fill_bytes(self, &mut octet);
+        octet[0]
+    }
 }
 
 impl rand_core::TryRng for Dice {

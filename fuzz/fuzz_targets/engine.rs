@@ -1,75 +1,83 @@
-//! An engine over any octets and any passing of time: no panic, no message longer than the limit, and an idle engine
-//! names a later moment.
+//! One engine over any octets and any passing of time: no panic, no message longer than the limit, what is dropped
+//! changes nothing, and an idle engine names a later moment. With the null suite, and seeds from a real group, the
+//! octets may be a whole life in it.
 #![no_main]
 
-use core::net::SocketAddr;
-
-use karp_core::{
-    Command, Config, Credentials, Engine, Grant, Identity, Instant, Output, Recv, Settings,
-    crypto::shared_key_auth, identity::AuthMethod, storage::Fixed,
+use karp_core::{Command, Handled, Instant, Output, Recv};
+use karp_fuzz::{
+    check::{self, Position, Sight, Told},
+    record::Record,
+    router::{FuzzEngine, LIMIT, Options, engine},
 };
 use libfuzzer_sys::fuzz_target;
-use rand_core::SeedableRng;
-
-struct SharedKey;
-
-impl Credentials for SharedKey {
-    fn grant(&self, _: &Identity) -> Grant {
-        Grant::FULL
-    }
-    fn method(&self, _: &Identity) -> Option<AuthMethod> {
-        Some(AuthMethod::SharedKey)
-    }
-    fn shared_key_auth(&self, _: &Identity, parts: &[&[u8]]) -> Option<[u8; 32]> {
-        Some(shared_key_auth(b"a key for fuzzing", parts))
-    }
-    fn sign(&self, _: &[&[u8]]) -> Option<[u8; 64]> {
-        None
-    }
-    fn public_key(&self) -> Option<[u8; 32]> {
-        None
-    }
-    fn peer_public_key(&self, _: &Identity) -> Option<[u8; 32]> {
-        None
-    }
-    fn is_shared(&self, _: &Identity) -> bool {
-        true
-    }
-}
 
 fuzz_target!(|data: &[u8]| {
-    let (Some(identity), Ok(address)) = (Identity::fqdn("r1.example"), "192.0.2.1:848".parse::<SocketAddr>()) else {
+    let Some((options, mut rest)) = data.split_first() else {
         return;
     };
-    let Ok(config) = Config::new(Settings::new("lan", identity, address)) else { return };
-    let group = config.settings().multicast;
-    let rng = rand_chacha::ChaCha8Rng::seed_from_u64(1);
-    let storage = Box::<Fixed<4, 10, 4, 4, 4>>::default();
-    let Ok(mut engine) = Engine::new(config, SharedKey, rng, storage, Instant::ZERO) else { return };
+    let options = Options(*options);
+    let mut engine = engine(0, 1, options, Vec::new(), Instant::ZERO);
+    let (mut told, mut position) = (Told::default(), None);
     let _ = engine.handle_command(Instant::ZERO, Command::Join);
+    let mut next = drain(&mut engine, Instant::ZERO, options, &mut told, &mut position);
     let mut now = 0_u64;
-    let mut rest = data;
-    // Each record: how long to wait (units of 16 ms), who sends, to whom, how many octets.
-    while let [wait, sender, flags, len, tail @ ..] = rest {
-        now += u64::from(*wait) * 16;
-        let (datagram, next) = tail.split_at((usize::from(*len) * 5).min(tail.len()));
-        rest = next;
-        let from = SocketAddr::from(([192, 0, 2, 2 + (sender & 3)], 848));
-        let to = if flags & 1 == 0 { group } else { address };
-        let recv = Recv { from, to, hop_limit: Some(255) };
+    let mut records = 0;
+    while let Some((record, behind)) = Record::read(rest).filter(|_| records < 400) {
+        records += 1;
+        rest = behind;
+        now += u64::from(record.wait);
+        let (from, to, hop_limit) = (record.from, record.to, record.hop_limit);
         let time = Instant::from_millis(now);
-        let _ = engine.handle_datagram(time, recv, &mut datagram.to_vec());
-        let mut buffer = [0; 1232];
-        for turn in 0.. {
-            assert!(turn < 1000, "poll does not come to an end");
-            match engine.poll(time, &mut buffer) {
-                Output::Transmit { len, .. } => assert!(len <= 1232),
-                Output::Event(_) => {}
-                Output::Idle { next } => {
-                    assert!(next.is_none_or(|(at, _)| at > time));
-                    break;
-                }
+        if !record.octets.is_empty() {
+            let before = Sight::of(&engine, time);
+            let handled =
+                engine.handle_datagram(time, Recv { from, to, hop_limit }, &mut record.octets.clone());
+            // A call after a deadline finds out first that the node slept, whatever comes of the datagram.
+            let late = next.is_some_and(|at| at <= time);
+            if let (Handled::Dropped(reason), false) = (handled, late) {
+                let after = Sight::of(&engine, time);
+                assert_eq!(
+                    before, after,
+                    "promise 5: dropped as {reason:?}, and something changed"
+                );
             }
         }
+        next = drain(&mut engine, time, options, &mut told, &mut position);
     }
 });
+
+/// Polls until the engine is idle, looks at it, and says when it wants to be polled again.
+fn drain(
+    engine: &mut FuzzEngine,
+    now: Instant,
+    options: Options,
+    told: &mut Told,
+    position: &mut Position,
+) -> Option<Instant> {
+    let mut buffer = [0; LIMIT];
+    let mut turn = 0;
+    let next = loop {
+        turn += 1;
+        assert!(turn < 1000, "poll does not come to an end");
+        match engine.poll(now, &mut buffer) {
+            Output::Transmit { len, .. } => assert!(len <= LIMIT),
+            Output::Event(event) => told.event(&event),
+            Output::Idle { next } => {
+                assert!(
+                    next.is_none_or(|(at, _)| at > now),
+                    "idle until {next:?}, and it is {now:?}"
+                );
+                break next.map(|(at, _)| at);
+            }
+        }
+    };
+    let sight = Sight::of(engine, now);
+    told.agrees(&sight);
+    check::idle(engine, options, &sight, position);
+    if told.take_fresh() {
+        let rows = check::rows(engine, now);
+        told.agrees_with(&rows);
+        check::table(engine, now, &rows);
+    }
+    next
+}

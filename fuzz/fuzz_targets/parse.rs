@@ -33,7 +33,12 @@ fuzz_target!(|data: &[u8]| {
             }
         }
     }
-    let _ = ospfv2::verify(data, ospfv2::Mode::Rfc5709, core::net::Ipv4Addr::LOCALHOST, |_| None);
+    let _ = ospfv2::verify(
+        data,
+        ospfv2::Mode::Rfc5709,
+        core::net::Ipv4Addr::LOCALHOST,
+        |_| None,
+    );
     let _ = ospfv3::verify(data, core::net::Ipv6Addr::LOCALHOST, |_| None);
     let _ = isis::verify(data, |_| None);
 });

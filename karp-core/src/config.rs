@@ -3,6 +3,8 @@
 
 use core::net::SocketAddr;
 
+use zeroize::Zeroize as _;
+
 use crate::{
     algorithm::{RoutingAlgorithm, RoutingProtocol},
     crypto::Secret,
@@ -58,6 +60,13 @@ pub struct ManualKey {
     pub secret: heapless::Vec<u8, 64>,
 }
 
+/// Wiped: it is a secret like others.
+impl Drop for ManualKey {
+    fn drop(&mut self) {
+        self.secret.as_mut_slice().zeroize();
+    }
+}
+
 /// How far a traffic key has come at a node.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug)]
 #[cfg_attr(feature = "defmt", derive(defmt::Format))]
@@ -86,6 +95,18 @@ pub struct ResumedKey {
     pub lifetime: Duration,
     /// What it keys.
     pub protocols: heapless::Vec<(RoutingProtocol, RoutingAlgorithm), MAX_PROTOCOLS>,
+}
+
+impl ResumedKey {
+    fn duplicate(&self) -> Self {
+        Self {
+            id: self.id,
+            key: self.key.duplicate(),
+            usage: self.usage,
+            lifetime: self.lifetime,
+            protocols: self.protocols.clone(),
+        }
+    }
 }
 
 /// Every field that a node can be told. Start from [`Settings::new`], which fills in the defaults of PROTOCOL.md
@@ -218,6 +239,7 @@ impl Config {
         check_ranges(&settings)?;
         check_protocols(&settings)?;
         check_manual(&settings)?;
+        check_resumed(&settings)?;
         let config = Self { settings };
         config.check_sizes()?;
         Ok(config)
@@ -229,8 +251,13 @@ impl Config {
         &self.settings
     }
 
+    /// The keys to resume with, and none of them is left here.
     pub(crate) fn take_resumed(&mut self) -> heapless::Vec<ResumedKey, MAX_RESUMED> {
-        core::mem::take(&mut self.settings.resumed_keys)
+        let resumed = self.settings.resumed_keys.iter().map(ResumedKey::duplicate);
+        let resumed = resumed.collect();
+        // They are dropped where they are, and so wiped there.
+        self.settings.resumed_keys.clear();
+        resumed
     }
 
     /// This node's hold: the time after which others take it for silent (PROTOCOL.md section 5.1).
@@ -404,6 +431,16 @@ fn check_manual(s: &Settings) -> Result<(), ConfigError> {
             .any(|other| other.protocol == key.protocol && other.id == key.id);
         if key.secret.is_empty() || repeated {
             return Err(ConfigError::ManualKey { id: key.id });
+        }
+    }
+    Ok(())
+}
+
+fn check_resumed(s: &Settings) -> Result<(), ConfigError> {
+    for (at, key) in s.resumed_keys.iter().enumerate() {
+        let repeated = s.resumed_keys.iter().take(at).any(|other| other.id == key.id);
+        if key.id == 0 || repeated {
+            return Err(ConfigError::ResumedKey { id: key.id });
         }
     }
     Ok(())

@@ -132,6 +132,11 @@ pub enum ConfigError {
         /// The key's id.
         id: u16,
     },
+    /// A key to resume with has id 0, or the id of another one.
+    ResumedKey {
+        /// The key's id.
+        id: u16,
+    },
     /// A message could exceed the 1232 octets that every link carries (PROTOCOL.md section 2).
     MessageTooLong {
         /// The message that could.
@@ -175,6 +180,9 @@ impl core::fmt::Display for ConfigError {
             ),
             Self::ManualKey { id } => {
                 write!(f, "manual key {id}: its secret must have 1 to 64 octets, and its id must be the only one of its protocol")
+            }
+            Self::ResumedKey { id } => {
+                write!(f, "resumed key {id}: its id must be from 1 up and the only one; hand in each key once")
             }
             Self::MessageTooLong { message, octets, limit } => write!(
                 f,

@@ -52,6 +52,7 @@ fn errors_differ() {
         },
         ConfigError::KeyIds,
         ConfigError::ManualKey { id: 3 },
+        ConfigError::ResumedKey { id: 3 },
         ConfigError::MessageTooLong {
             message: "GSA_AUTH",
             octets: 1300,

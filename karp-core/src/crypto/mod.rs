@@ -14,8 +14,8 @@
 //! - A forged message leaves the caller's buffer as it was: tags are verified before a single octet is decrypted.
 //! - Nothing that a peer sends makes these functions panic.
 //!
-//! Under `cfg(fuzzing)` a null suite stands in for the AEAD, X25519 and Ed25519; the hash functions stay. It is chosen
-//! here and nowhere else.
+//! Under `cfg(fuzzing)` a null suite stands in for the AEAD, X25519, Ed25519 and the MAC of announcements; the key
+//! schedule stays. It is chosen here and nowhere else.
 
 mod aead;
 mod dh;

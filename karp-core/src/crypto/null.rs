@@ -1,8 +1,8 @@
 //! The null suite, for fuzzing only: the functions of `primitives.rs` without any protection.
 //!
 //! A fuzzer that changes sealed octets would be stopped by every tag; here it gets through to what lies behind. Texts
-//! are sealed in the clear, a tag says only which key made it, and a signature says only who signed, so a wrong key is
-//! still refused. Compiled under `cfg(fuzzing)` and, so that it cannot slip into anything that is shipped, never
+//! are sealed in the clear, a tag or MAC says only which key made it, and a signature says only who signed, so a wrong
+//! key is still refused. Compiled under `cfg(fuzzing)` and, so that it cannot slip into anything that is shipped, never
 //! without debug assertions.
 
 #[cfg(not(debug_assertions))]
@@ -16,6 +16,11 @@ pub(super) fn seal(key: &[u8; 32], _nonce: &[u8; 12], _aad: &[u8], _text: &mut [
 
 pub(super) fn open(key: &[u8; 32], _nonce: &[u8; 12], _aad: &[u8], _text: &mut [u8], tag: &[u8; 16]) -> bool {
     *tag == mark(key)
+}
+
+/// The MAC of an announcement, whatever it says.
+pub(super) fn mac(key: &[u8; 32], _parts: &[&[u8]]) -> [u8; 16] {
+    mark(key)
 }
 
 /// The public half is the secret one.

@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
+use super::primitives;
 use super::secret::{Secret, ct_eq};
 
 /// Octets that [`prf`] returns.
@@ -117,7 +118,7 @@ pub fn shared_key_auth(psk: &[u8], parts: &[&[u8]]) -> [u8; PRF_LEN] {
 /// The parts are the sender's address (16 octets), port (2) and the message up to the MAC's own place.
 #[must_use]
 pub fn group_mac(gsk_h: &Secret<32>, parts: &[&[u8]]) -> [u8; GROUP_MAC_LEN] {
-    cut(&prf(gsk_h.expose(), parts))
+    primitives::mac(gsk_h.expose(), parts)
 }
 
 /// Whether `mac` is the GROUP_MAC of `parts`, in constant time.
@@ -171,7 +172,7 @@ pub fn fingerprint(key: &[u8]) -> Fingerprint {
 }
 
 /// The first `N` octets of a hash, at most all of them.
-fn cut<const N: usize>(hash: &[u8; PRF_LEN]) -> [u8; N] {
+pub(super) fn cut<const N: usize>(hash: &[u8; PRF_LEN]) -> [u8; N] {
     const { assert!(N <= PRF_LEN, "a hash has 32 octets") }
     let mut short = [0; N];
     fill(&mut short, hash.iter());

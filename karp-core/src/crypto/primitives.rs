@@ -7,6 +7,7 @@ use ed25519_dalek::ed25519::signature::{MultipartSigner as _, MultipartVerifier 
 use ed25519_dalek::{Signature, VerifyingKey};
 use x25519_dalek::{PublicKey, StaticSecret};
 
+use super::prf::{cut, prf};
 use super::secret::Secret;
 
 /// Encrypts `text` in place and returns the tag; nothing if the text is too long for the cipher.
@@ -24,6 +25,11 @@ pub(super) fn open(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]
     cipher
         .decrypt_inout_detached(nonce.into(), aad, text.into(), tag.into())
         .is_ok()
+}
+
+/// The MAC of an announcement: the prf, cut.
+pub(super) fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 16] {
+    cut(&prf(key, parts))
 }
 
 /// The public half of an X25519 secret.

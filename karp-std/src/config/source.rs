@@ -191,7 +191,7 @@ impl Source {
 
 fn collect(table: &DeTable<'_>, prefix: &str, places: &mut Vec<Place>) {
     for (key, value) in table {
-        let name = key.get_ref();
+        let name = shown(key.get_ref());
         let path = if prefix.is_empty() {
             name.to_string()
         } else {
@@ -220,8 +220,25 @@ fn note(path: &str, key: Range<usize>, value: &Spanned<DeValue<'_>>, places: &mu
     }
 }
 
-/// A message of serde or of the TOML parser in its two parts.
+/// The name as errors show it. A quote that is not closed makes a name of all that follows, secrets among it, so what no
+/// field of ours can be called is not repeated.
+fn shown(name: &str) -> &str {
+    const LONGEST: usize = 40;
+    let plain = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if !name.is_empty() && name.len() <= LONGEST && name.chars().all(plain) {
+        name
+    } else {
+        "(quoted)"
+    }
+}
+
+/// A message of serde or of the TOML parser in its two parts, on one line.
 fn split(message: &str) -> (String, Option<&str>) {
+    let (problem, expected) = parts(message);
+    (problem.replace(char::is_control, " "), expected)
+}
+
+fn parts(message: &str) -> (String, Option<&str>) {
     match message.split_once(", expected ") {
         Some((problem, expected)) => (problem.to_owned(), Some(expected)),
         None => (message.to_owned(), None),

@@ -319,3 +319,21 @@ fn a_file_that_cannot_be_read_is_named() {
         (Some(2), "this is not text in UTF-8")
     );
 }
+
+/// Found by the fuzz target `config`: a quote that is not closed made a name of all that follows, and the error showed it.
+#[test]
+fn an_open_quote_shows_nothing_of_what_follows() {
+    for name in [
+        "[[\"\"\"peer]]",
+        "[\"peer",
+        "\"\"\"peer = 1",
+        "[[\"peer\\n\\u0007\"]]",
+    ] {
+        let text = format!("{LEAST}{name}\npsk = {{ text = \"a secret that nobody may read\" }}\n");
+        let error = parse(&text).unwrap_err();
+        let shown = format!("{error} {error:?}");
+        assert!(!shown.contains("nobody") && !shown.contains("secret"), "{shown}");
+        assert!(!error.to_string().contains(char::is_control), "{error:?}");
+        assert!(!error.field.is_empty(), "{error:?}");
+    }
+}
