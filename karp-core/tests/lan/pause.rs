@@ -122,3 +122,61 @@ fn time_goes_back() {
     assert_eq!(engine.role(), Role::Member);
     assert_eq!(engine.counters().pauses, 0);
 }
+
+/// A router whose half went on to another key sleeps while the link heals, and comes back to the office that gave it the
+/// key which it has stopped, and still sends with it. It does not go back to that one: both change to a third.
+#[test]
+fn a_router_sleeps_while_the_link_heals() {
+    seeds(10, |seed| {
+        let mut lan = Lan::settled(seed, 3);
+        let key = lan.key_of(0);
+        lan.partition(&[&[0, 1], &[2]]);
+        heir_changes_key(&mut lan, 2);
+        lan.crash(1);
+        sleeps_through_the_healing(&mut lan, &[0], &[2], &key);
+    });
+}
+
+/// The same with two on each side: those sleep who have had a new key from their heir.
+#[test]
+fn a_half_sleeps_while_the_link_heals() {
+    seeds(10, |seed| {
+        let mut lan = Lan::settled(seed, 4);
+        let key = lan.key_of(0);
+        lan.partition(&[&[0, 1], &[2, 3]]);
+        heir_changes_key(&mut lan, 2);
+        sleeps_through_the_healing(&mut lan, &[0, 1], &[2, 3], &key);
+    });
+}
+
+/// The half of 0 and 1 has an heir and a new key; `other` sends with the one that all had.
+fn heir_changes_key(lan: &mut Lan, other: usize) {
+    lan.expect(40_000, "the heir's half has a new key", |lan| {
+        lan.is_one_group(&[0, 1]) && lan.key_of(0) != lan.key_of(other)
+    });
+}
+
+/// `sleepers` left `key`, which `others` send with, and are asleep while the link heals.
+fn sleeps_through_the_healing(lan: &mut Lan, sleepers: &[usize], others: &[usize], key: &Option<Vec<u8>>) {
+    let left = lan.key_of(sleepers[0]);
+    assert_ne!(&left, key, "this half has changed its key");
+    assert_eq!(&lan.key_of(others[0]), key, "and that one has not");
+    for at in sleepers {
+        lan.pause(*at, 20_000);
+    }
+    lan.run(10_000);
+    lan.heal();
+    lan.run(10_001);
+    for at in sleepers {
+        let held = lan.nodes[*at].rows(lan.now);
+        assert!(
+            held.iter().any(|row| Some(&row.octets) == key.as_ref()),
+            "it still has the key that it stopped sending with"
+        );
+        assert_ne!(lan.nodes[*at].role(), Role::Gcks);
+    }
+    lan.settle(60_000);
+    let both = lan.key_of(others[0]);
+    assert!(both != *key && both != left, "a third key");
+    nothing_refused(lan);
+}
