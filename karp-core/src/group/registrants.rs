@@ -32,7 +32,8 @@ impl Core<'_> {
         let now = self.now;
         let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
         let office = state.state == NodeState::Gcks;
-        let merging = (office || shows.foreign).then_some(last_made);
+        let merging =
+            (office || shows.foreign || (shows.lags && self.office_merges_here())).then_some(last_made);
         if let Some(peer) = self.peers.get_mut(row) {
             // Whatever was sent under this office's Rekey SA counts as given to the earlier instance, received or not.
             if peer.holder.is_some_and(|holder| holder != instance) {
@@ -116,6 +117,7 @@ impl Core<'_> {
                     let active = key.state == KeyState::Active;
                     shows.active |= key.was_active;
                     shows.current |= active && sends;
+                    shows.lags |= !active && sends;
                     shows.beyond |= active && entry.usage == KeyUse::Stopped;
                     if key.state == KeyState::Pending {
                         shows.pending = Some(key.made);
@@ -150,18 +152,13 @@ impl Core<'_> {
         if let Some(after) = registrant.merging {
             // An office without an Active key (its migration waits) has nothing but its Pending one to be shown.
             let shows = registrant.shows;
-            let continuing = if registrant.office {
-                shows.current
-            } else {
-                shows.continuing()
-            };
             // Who lags sends with a key that it has not, until an Activate of this office has reached all.
             let activating = !office.rollover.is_settled()
                 && self
                     .keys
                     .rows()
                     .any(|key| key.lives() && key.state == KeyState::Active && key.made > 0);
-            let ready = continuing && !activating;
+            let ready = shows.current && !activating;
             return Some(if ready || self.shows_only_key(shows) {
                 Purpose::Whole
             } else {
