@@ -75,6 +75,9 @@ impl Registrant {
 pub(crate) struct Shows {
     /// A key that is or was Active here: it has not rebooted since that was made.
     pub(crate) active: bool,
+    /// The key that it sends with, and which is known here but not Active: while an office merges, that one's half may
+    /// send so as well.
+    pub(crate) lags: bool,
     /// The key that is Active here, which it stopped sending with and does not go back to.
     pub(crate) beyond: bool,
     /// The key that it sends with, and nobody knows that here: it comes from another half, where others send as it does.

@@ -117,6 +117,12 @@ impl Core<'_> {
         state.state == NodeState::Gcks && (merging || handing_off || self.is_greater(identity, &state))
     }
 
+    /// Whether a lesser office has registered here and was not given the state yet.
+    pub(crate) fn office_merges_here(&self) -> bool {
+        let merges = |row: Registrant| row.office && row.merging.is_some();
+        self.peers.rows().filter_map(|peer| peer.registrant).any(merges)
+    }
+
     /// An office that merges has nothing to give to a router of another half: that does better to ask the greater one.
     pub(crate) fn declines_other_half(&mut self, keys: &KeysInUse) -> bool {
         let merging = self

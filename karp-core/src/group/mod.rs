@@ -5,6 +5,7 @@ mod apply;
 mod evict;
 mod joining;
 mod key;
+mod live;
 mod making;
 mod membership;
 mod merge;

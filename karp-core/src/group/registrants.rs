@@ -1,19 +1,16 @@
-//! The registrants of an office: who may be given the state, who counts as live, and their requests (PROTOCOL.md
-//! section 7).
+//! The registrants of an office: who may be given the state, and their requests (PROTOCOL.md section 7).
 
-use super::{Office, merge::MergeAsGreater, rollover::Input, state::Purpose};
+use super::{merge::MergeAsGreater, rollover::Input, state::Purpose};
 use crate::{
-    announcement::Heard,
     command::RekeyReason,
     config::KeyUse,
     error::DropReason,
     exchange::wire_fault,
     io::Alarm,
     node::Core,
-    peer::{OwedReply, Peer, Registrant, ReplyKind, Shows},
+    peer::{OwedReply, Registrant, ReplyKind, Shows},
     storage::Handle,
-    stranger::Stranger,
-    time::{Duration, Instant},
+    time::Duration,
     wire::{
         ElectionState, ExchangeType, KeyState, NodeState, Payloads, message::Contents, notify::KeysInUse,
     },
@@ -35,7 +32,8 @@ impl Core<'_> {
         let now = self.now;
         let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
         let office = state.state == NodeState::Gcks;
-        let merging = (office || shows.foreign).then_some(last_made);
+        let merging =
+            (office || shows.foreign || (shows.lags && self.office_merges_here())).then_some(last_made);
         if let Some(peer) = self.peers.get_mut(row) {
             // Whatever was sent under this office's Rekey SA counts as given to the earlier instance, received or not.
             if peer.holder.is_some_and(|holder| holder != instance) {
@@ -119,6 +117,7 @@ impl Core<'_> {
                     let active = key.state == KeyState::Active;
                     shows.active |= key.was_active;
                     shows.current |= active && sends;
+                    shows.lags |= !active && sends;
                     shows.beyond |= active && entry.usage == KeyUse::Stopped;
                     if key.state == KeyState::Pending {
                         shows.pending = Some(key.made);
@@ -153,18 +152,13 @@ impl Core<'_> {
         if let Some(after) = registrant.merging {
             // An office without an Active key (its migration waits) has nothing but its Pending one to be shown.
             let shows = registrant.shows;
-            let continuing = if registrant.office {
-                shows.current
-            } else {
-                shows.continuing()
-            };
             // Who lags sends with a key that it has not, until an Activate of this office has reached all.
             let activating = !office.rollover.is_settled()
                 && self
                     .keys
                     .rows()
                     .any(|key| key.lives() && key.state == KeyState::Active && key.made > 0);
-            let ready = continuing && !activating;
+            let ready = shows.current && !activating;
             return Some(if ready || self.shows_only_key(shows) {
                 Purpose::Whole
             } else {
@@ -425,218 +419,6 @@ impl Core<'_> {
         }
         self.want_for(row);
         Ok(())
-    }
-
-    /// An authenticated announcement, heard by the office.
-    pub(crate) fn office_heard(&mut self, row: Handle, heard: &Heard) {
-        if heard.claim.state == NodeState::Gcks {
-            return self.office_claimed(row, heard);
-        }
-        let Some(office) = self.node.office.as_ref() else {
-            return;
-        };
-        let (own, next) = (office.spi, office.next.as_ref().map(|next| next.spi));
-        let now = self.now;
-        let pause = self.hello().times(2);
-        let leaving = self.peers.get(row).is_some_and(Peer::is_leaving);
-        // Under a former Rekey SA others may speak who were put out since: what counts is said under this office's.
-        let under_own = heard.under == Some(own) || (next.is_some() && heard.under == next);
-        if leaving && under_own {
-            return self.peer_left(row);
-        }
-        let Some(peer) = self.peers.get_mut(row) else {
-            return;
-        };
-        let Some(registrant) = peer.registrant.as_mut().filter(|row| row.given) else {
-            return;
-        };
-        if !under_own {
-            // It missed a change of the Rekey SA; it is not asked more often than it can answer.
-            if peer.sa.is_some() && now.since(registrant.asked) >= pause {
-                registrant.asked = now;
-                peer.push = true;
-            }
-            return;
-        }
-        // Heard again, it is live again.
-        registrant.live = true;
-        registrant.silent = false;
-        registrant.confirmed = true;
-        registrant.heard = now;
-        peer.joined = true;
-        if heard.claim.rekey_sa != heard.under {
-            return;
-        }
-        // The announced generation is the acknowledgement, and nothing else is.
-        if heard.under == Some(own) {
-            registrant.acked = registrant.acked.max(Some(heard.claim.generation));
-        } else {
-            registrant.has_next_sa = true;
-            registrant.acked = Some(u32::MAX);
-        }
-    }
-
-    /// A member leaves the live set by LEAVING, by eviction, or when silence and a push that timed out agree.
-    pub(crate) fn peer_left(&mut self, row: Handle) {
-        self.sealed.retain(|sealed| sealed.peer != row);
-        let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
-        if let Some(peer) = self.peers.get_mut(row) {
-            if peer.holder.take().is_some() {
-                peer.earlier = last_made;
-            }
-            peer.registrant = None;
-            peer.sa = None;
-            peer.push = false;
-            peer.reply = None;
-            peer.joined = false;
-        }
-        self.node.stirred = true;
-    }
-
-    /// A push to `row` was not answered in all its time.
-    pub(crate) fn push_failed(&mut self, row: Handle) {
-        if let Some(peer) = self.peers.get_mut(row)
-            && let Some(registrant) = peer.registrant.as_mut().filter(|row| row.silent)
-        {
-            registrant.live = false;
-            peer.joined = false;
-            self.node.stirred = true;
-        }
-    }
-
-    /// What time does to registrants: who is silent for hold is sent the state; who waits and does not ask is gone. They
-    /// are looked at only when something can have come due: a GCKS may have thousands.
-    pub(crate) fn run_registrants(&mut self) {
-        let now = self.now;
-        let due = self.node.office.as_ref().map(|office| office.registrants_due);
-        let Some(None) = due.map(|due| due.filter(|at| now < *at)) else {
-            debug_assert!(
-                due.is_none() || self.next_registrant_deadline().is_none_or(|at| at > now),
-                "what brings a deadline forward says so"
-            );
-            return;
-        };
-        let hold = self.hold();
-        let mut stirred = false;
-        let mut next = Instant::END;
-        for peer in self.peers.rows_mut() {
-            let falls_silent = peer.silent_at();
-            let silent = falls_silent.is_none_or(|at| at <= now);
-            let Some(registrant) = peer.registrant.as_mut() else {
-                continue;
-            };
-            if registrant.given {
-                if registrant.live && silent && !registrant.silent {
-                    stirred = true;
-                    if registrant.confirmed && peer.sa.is_some() {
-                        registrant.silent = true;
-                        peer.push = true;
-                    } else {
-                        // Live from its request on, and no longer if it was not heard so within 2 x hold.
-                        registrant.live = false;
-                        peer.joined = false;
-                    }
-                } else if registrant.live
-                    && registrant.silent
-                    && peer.sa.as_ref().is_none_or(|sa| sa.initiator)
-                {
-                    // It cannot be asked any more: the IKE SA that it registered by is gone.
-                    registrant.live = false;
-                    peer.joined = false;
-                    stirred = true;
-                } else if registrant.live && !silent {
-                    next = falls_silent.map_or(next, |at| at.min(next));
-                }
-            } else if now >= registrant.given_up_at(hold) {
-                peer.registrant = None;
-                peer.sa = None;
-                stirred = true;
-            } else {
-                next = next.min(registrant.given_up_at(hold));
-            }
-        }
-        self.node.stirred |= stirred;
-        if let Some(office) = self.node.office.as_mut() {
-            office.registrants_due = Some(next);
-        }
-    }
-
-    /// Something was heard or sent that can bring a registrant's deadline forward.
-    pub(crate) fn registrants_changed(&mut self) {
-        if let Some(office) = self.node.office.as_mut() {
-            office.registrants_due = None;
-        }
-    }
-
-    /// When the next registrant falls silent.
-    pub(crate) fn next_registrant_deadline(&self) -> Option<Instant> {
-        let hold = self.hold();
-        let at = |peer: &Peer| {
-            let registrant = peer.registrant?;
-            if !registrant.given {
-                return Some(registrant.given_up_at(hold));
-            }
-            if !registrant.live || registrant.silent {
-                return None;
-            }
-            peer.silent_at()
-        };
-        self.peers.rows().filter_map(at).min()
-    }
-
-    /// Section 7, *an heir*: whom it hears under a Rekey SA that it inherited and who has not registered yet.
-    pub(crate) fn counts_for_heir(&self, office: &Office, peer: &Peer) -> bool {
-        self.heir_deadline(office, peer)
-            .is_some_and(|until| self.now < until)
-    }
-
-    /// Section 7, *an heir*: for hold, and until all that it hears under an inherited Rekey SA have registered.
-    pub(crate) fn heir_waits(&self, office: &Office) -> bool {
-        let wait = || self.now < office.took.after(self.hold());
-        office.heir && (wait() || self.peers.rows().any(|peer| self.counts_for_heir(office, peer)))
-    }
-
-    /// Whether a hint is heard of somebody that may join and has not registered. That may be a router that restarted and
-    /// has keys to show, or comes from another half; it holds up a rollover for a time and nothing else (section 7).
-    pub(crate) fn somebody_knocks(&self) -> bool {
-        let registered = |stranger: &Stranger| {
-            let mut peers = self.peers.rows();
-            let counts = |peer: &Peer| peer.registrant.is_some_and(|row| row.live || !row.given);
-            peers.any(|peer| peer.identity == stranger.identity && counts(peer))
-        };
-        self.strangers
-            .rows()
-            .filter(|stranger| stranger.is_heard(self.now) && !self.is_evicted(&stranger.identity))
-            .any(|stranger| self.creds.grant(&stranger.identity).may_join && !registered(stranger))
-    }
-
-    fn heir_deadline(&self, office: &Office, peer: &Peer) -> Option<Instant> {
-        let under = peer.under.filter(|spi| *spi != office.spi)?;
-        let serves_or_goes = peer.serves() || peer.is_leaving() || !peer.is_keyed();
-        // Who was given the state and never heard under it since may not have it: an heir hears it under the former one.
-        let registered = peer.registrant.is_some_and(|row| row.live || !row.given);
-        if !office.heir || registered || serves_or_goes || self.is_evicted(&peer.identity) {
-            return None;
-        }
-        if !self.creds.grant(&peer.identity).may_join {
-            return None;
-        }
-        let patience = peer.hold()?.times(2);
-        let silent = peer.heard?.max(office.took).after(patience);
-        // Who announces another office's Rekey SA is waited for until 2 x hold after that was first heard.
-        let other = self.node.sas.find(&under).and_then(|sa| sa.other_office);
-        Some(other.map_or(silent, |at| at.after(self.hold().times(2)).min(silent)))
-    }
-
-    pub(crate) fn next_heir_deadline(&self, office: &Office) -> Option<Instant> {
-        if !office.heir {
-            return None;
-        }
-        let deadlines = self
-            .peers
-            .rows()
-            .filter_map(|peer| self.heir_deadline(office, peer));
-        deadlines.filter(|at| *at > self.now).min()
     }
 
     /// Another office has registered, or a router from another half.

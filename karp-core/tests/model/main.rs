@@ -10,8 +10,10 @@
 //! for those of hold and more that exist to let everybody be heard: they end when everybody in reach has been
 //! (`Run::spans`). A silence without cause, and an exchange that fails though it could succeed, cost `Budget::silence`.
 //!
-//! One rule is ahead of the engine: whom an office gave a key, and who went on to one of another half since, is not given
-//! the same again but waits for a new one (`Rules::GivesWhatWasLeft` is the rule without that, and is found out).
+//! A router of another half, who sends with a key that nobody here knows, is followed in part. As in the engine it is not
+//! given a key again that it has stopped sending with (`Rules::GivesWhatWasLeft` is the rule without that, and is found
+//! out). That it merges as an office of one, and has the new key before that is Active, is left out: here it is given the
+//! state when the rollover that starts for it is over.
 //!
 //! Not modelled: cryptography (who holds a Rekey SA authenticates under it), priorities other than the router id's,
 //! eviction, leaving, manual keys, key id conflicts, installations to be confirmed, evicted identities, a full table.

@@ -1,5 +1,5 @@
 //! What surrounds the shipping rollover in an office: its view of the members, its effects, and whom it gives the state.
-//! It follows `group/office.rs`, `registrants.rs` and `merge.rs`, with keys and Rekey SAs reduced to numbers.
+//! It follows `group/office.rs`, `registrants.rs`, `live.rs` and `merge.rs`, with keys and Rekey SAs reduced to numbers.
 
 use karp_core::{
     command::RekeyReason,
