@@ -106,6 +106,9 @@ pub enum Action {
         reach: Reach,
     },
     /// Put a router out of the group and change all keys. Only at the key server, and only a router with a key of its own.
+    ///
+    /// The karpds that run remember it for one Rekey SA lifetime. To keep the router out for good, take its [[peer]] out of
+    /// the other routers' files, and reload them.
     Evict {
         /// Its identity, as node.identity of its configuration has it.
         #[arg(value_name = "IDENTITY")]

@@ -22,7 +22,11 @@ pub mod service;
 pub mod sinks;
 pub mod table;
 
-use std::{ffi::OsString, io, process::ExitCode};
+use std::{
+    ffi::OsString,
+    io::{self, Write as _},
+    process::ExitCode,
+};
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -46,17 +50,32 @@ pub fn main(arguments: impl Iterator<Item = OsString>) -> ExitCode {
         Some(Action::Check { config }) => check::run(config),
         Some(Action::Keygen(keygen)) => keygen::run(keygen),
         Some(Action::Completions { shell }) => {
-            clap_complete::generate(*shell, &mut Arguments::command(), "karpd", &mut io::stdout());
-            ExitCode::SUCCESS
+            let mut script = Vec::new();
+            clap_complete::generate(*shell, &mut Arguments::command(), "karpd", &mut script);
+            print(&script)
         }
-        Some(Action::Man) => match manual(&mut io::stdout()) {
-            Ok(()) => ExitCode::SUCCESS,
-            Err(error) => {
-                eprintln!("karpd: {error}");
-                ExitCode::FAILURE
+        Some(Action::Man) => {
+            let mut pages = Vec::new();
+            match manual(&mut pages) {
+                Ok(()) => print(&pages),
+                Err(error) => {
+                    eprintln!("karpd: {error}");
+                    ExitCode::FAILURE
+                }
             }
-        },
+        }
         Some(action) => client::run(action),
+    }
+}
+
+/// A reader who has seen enough is no failure.
+fn print(octets: &[u8]) -> ExitCode {
+    match io::stdout().write_all(octets) {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            eprintln!("karpd: standard output: {error}");
+            ExitCode::FAILURE
+        }
+        _ => ExitCode::SUCCESS,
     }
 }
 

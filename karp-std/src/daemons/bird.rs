@@ -78,7 +78,9 @@ impl ClientError {
     pub fn remedy(&self) -> &'static str {
         match self {
             Self::NotRunning { .. } => "start BIRD, or correct the path of its control socket",
-            Self::Io { denied: true, .. } => "let this user read and write BIRD's control socket (bird -g)",
+            Self::Io { denied: true, .. } => {
+                "let this user read and write BIRD's control socket (SupplementaryGroups=bird, or bird -g)"
+            }
             Self::Io { .. } => "see whether the path of the control socket is right",
             Self::TimedOut { .. } | Self::Closed { .. } => "see BIRD's log for what holds it up",
             Self::Garbled { .. } => "see whether the path is that of the control socket of a BIRD 2",

@@ -47,6 +47,7 @@ use karp_core::{
     algorithm::{RoutingAlgorithm, RoutingProtocol},
     keytable::RowState,
 };
+use nix::errno::Errno;
 use zeroize::Zeroizing;
 
 use super::{
@@ -216,9 +217,17 @@ impl BirdSink {
                 Ok(Some(it)) => replaced.push(it),
                 Err(error) => {
                     let also = self.restore(replaced);
+                    // Of all that is done to the file, giving it away alone fails like this.
+                    let ungiven = error.raw_os_error() == Some(Errno::EPERM as i32);
+                    let remedy = match self.settings.owner {
+                        Some((user, group)) if ungiven => format!(
+                            "to give it to user {user}, group {group}, this program needs CAP_CHOWN (AmbientCapabilities=), or leave out owner"
+                        ),
+                        _ => "see that its directory exists and this user may write there".to_owned(),
+                    };
                     return Err(SinkError::refused(
                         format!("{}: {error}{also}", path.display()),
-                        "see that its directory exists and this user may write there",
+                        remedy,
                     ));
                 }
             }

@@ -115,7 +115,7 @@ impl SinkError {
         Self {
             kind: Kind::NotRunning,
             problem: problem.into(),
-            remedy: "start the daemon; its keys are filled in when it is there".to_owned(),
+            remedy: "start the daemon, or correct where the sink looks for it; its keys are filled in when it is there".to_owned(),
         }
     }
 
