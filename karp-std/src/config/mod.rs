@@ -146,7 +146,11 @@ fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), ConfigFileError> {
         file: path.to_owned(),
         line: None,
         field: String::new(),
-        problem: error.problem(),
+        // The file stands ahead of it already.
+        problem: match &error {
+            CredentialError::Io { source, .. } => source.to_string(),
+            error => error.problem(),
+        },
         remedy: error.remedy(),
     })
 }
