@@ -109,6 +109,16 @@ impl ResumedKey {
     }
 }
 
+/// An identity that was put out of the group, for a host that keeps it over a restart of its key management
+/// (PROTOCOL.md section 7). [`Engine::evictions`](crate::Engine::evictions) gives them.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Eviction {
+    /// The first 16 octets of SHA-256 over the identity's ID payload body, as EVICTED has them (section 4).
+    pub digest: [u8; 16],
+    /// How long it is still refused.
+    pub remaining: Duration,
+}
+
 /// Every field that a node can be told. Start from [`Settings::new`], which fills in the defaults of PROTOCOL.md
 /// section 11, and hand it to [`Config::new`].
 pub struct Settings {
@@ -162,6 +172,8 @@ pub struct Settings {
     pub manual_keys: heapless::Vec<ManualKey, MAX_MANUAL>,
     /// Keys to resume with.
     pub resumed_keys: heapless::Vec<ResumedKey, MAX_RESUMED>,
+    /// Who was evicted before a restart of this host's key management.
+    pub evictions: heapless::Vec<Eviction, MAX_EVICTED>,
 }
 
 impl Settings {
@@ -207,6 +219,7 @@ impl Settings {
             confirm_installs: false,
             manual_keys: heapless::Vec::new(),
             resumed_keys: heapless::Vec::new(),
+            evictions: heapless::Vec::new(),
         }
     }
 }

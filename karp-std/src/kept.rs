@@ -4,7 +4,7 @@
 //! A key may be shown to the group only if the routing daemons have had it, and have kept their replay state, without a
 //! break since it went in (sections 4 and 7). So beside each key stands which run of each daemon took it
 //! ([`Sink::epoch`](crate::sinks::Sink::epoch)); [`File::load`] gives keys of this boot that have not expired, and
-//! [`KeptKey::is_held_by`] tells which of them the daemons still hold.
+//! [`KeptKey::is_held_by`] tells which of them the daemons still hold. Who was evicted is kept with them.
 //!
 //! The file is written for its owner alone (mode 0600), under another name first and then renamed. What is read is
 //! believed only if it is a regular file of this user that nobody else can get at, in a directory that nobody else can
@@ -23,6 +23,7 @@ use karp_core::{
     config::{KeyUse, MAX_PROTOCOLS, MAX_RESUMED, ResumedKey},
     crypto::Secret,
     time::Instant,
+    wire::notify::MAX_EVICTED,
 };
 use nix::{
     libc::{O_NOFOLLOW, O_NONBLOCK},
@@ -73,6 +74,25 @@ impl fmt::Debug for KeptKey {
             .field("holders", &self.holders)
             .finish_non_exhaustive()
     }
+}
+
+/// What was kept of one group.
+#[derive(Debug, Default)]
+pub struct Kept {
+    /// The keys, the one that was sent with first.
+    pub keys: Vec<KeptKey>,
+    /// Who was evicted, and until when that is remembered on the clock of [`clock::now`](crate::clock::now). It does not
+    /// matter what the daemons hold.
+    pub evictions: Vec<KeptEviction>,
+}
+
+/// An identity that was put out of the group.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct KeptEviction {
+    /// The identity's digest, as [`Eviction`](karp_core::config::Eviction) has it.
+    pub digest: [u8; 16],
+    /// Until when it is remembered.
+    pub until: Instant,
 }
 
 /// Why kept keys were not written or not believed.
@@ -183,11 +203,15 @@ impl File {
         &self.path
     }
 
-    /// Writes `keys` in place of what was kept before. A directory that is missing is made with mode 0700.
+    /// Writes `keys` and `evictions` in place of what was kept before. A directory that is missing is made with mode 0700.
     ///
     /// # Errors
     /// [`KeptError::Io`], or [`KeptError::Exposed`] if others can change the directory; the file is as before then.
-    pub fn save<'k>(&self, keys: impl IntoIterator<Item = &'k KeptKey>) -> Result<(), KeptError> {
+    pub fn save<'k>(
+        &self,
+        keys: impl IntoIterator<Item = &'k KeptKey>,
+        evictions: &[KeptEviction],
+    ) -> Result<(), KeptError> {
         if !self.directory.exists() {
             let made = fs::DirBuilder::new()
                 .recursive(true)
@@ -202,6 +226,7 @@ impl File {
             group: self.group.clone(),
             identity: self.identity.clone(),
             keys: keys.into_iter().map(KeyEntry::of).collect(),
+            evictions: evictions.iter().map(EvictionEntry::of).collect(),
         };
         // Room for all of it at once: a vector that grows would leave copies of the keys behind.
         let mut octets = Zeroizing::new(Vec::with_capacity(MAX_FILE));
@@ -227,19 +252,18 @@ impl File {
         write().map_err(|error| io_error(&new, error))
     }
 
-    /// The keys that were kept, the one that was sent with first, without those that expired before `now`. None if nothing
-    /// was kept.
+    /// What was kept, without what expired before `now`. Nothing if nothing was kept.
     ///
     /// # Errors
     /// Why what is there is not believed.
-    pub fn load(&self, now: Instant) -> Result<Vec<KeptKey>, KeptError> {
+    pub fn load(&self, now: Instant) -> Result<Kept, KeptError> {
         let opened = fs::OpenOptions::new()
             .read(true)
             .custom_flags(O_NOFOLLOW | O_NONBLOCK)
             .open(&self.path);
         let mut file = match opened {
             Ok(file) => file,
-            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Kept::default()),
             Err(error) => return Err(io_error(&self.path, error)),
         };
         let metadata = file.metadata().map_err(|error| io_error(&self.path, error))?;
@@ -286,7 +310,7 @@ impl File {
         }
     }
 
-    fn parse(&self, octets: &[u8], now: Instant) -> Result<Vec<KeptKey>, KeptError> {
+    fn parse(&self, octets: &[u8], now: Instant) -> Result<Kept, KeptError> {
         // What the parser says may show what it read.
         let document: Document = serde_json::from_slice(octets).map_err(|_| self.content("it is damaged"))?;
         if document.version != VERSION {
@@ -317,7 +341,14 @@ impl File {
             KeyUse::Unsent => 2,
         });
         keys.truncate(MAX_RESUMED);
-        Ok(keys)
+        let mut evictions = Vec::new();
+        for entry in &document.evictions {
+            let eviction = entry.eviction();
+            evictions.push(eviction.ok_or_else(|| self.content("an eviction in it is none"))?);
+        }
+        evictions.retain(|eviction| eviction.until > now);
+        evictions.truncate(MAX_EVICTED);
+        Ok(Kept { keys, evictions })
     }
 
     /// Whoever could change the directory could put a file of their own in place of ours.
@@ -375,6 +406,33 @@ struct Document {
     group: String,
     identity: String,
     keys: Vec<KeyEntry>,
+    evictions: Vec<EvictionEntry>,
+}
+
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct EvictionEntry {
+    /// In hexadecimal. It is no secret.
+    digest: String,
+    /// Milliseconds on the clock that counts from the start of the machine.
+    until_ms: u64,
+}
+
+impl EvictionEntry {
+    fn of(kept: &KeptEviction) -> Self {
+        Self {
+            digest: kept.digest.iter().map(|octet| format!("{octet:02x}")).collect(),
+            until_ms: kept.until.as_millis(),
+        }
+    }
+
+    fn eviction(&self) -> Option<KeptEviction> {
+        let octets = parse_hex(&self.digest).ok()?;
+        Some(KeptEviction {
+            digest: octets.as_slice().try_into().ok()?,
+            until: Instant::from_millis(self.until_ms),
+        })
+    }
 }
 
 #[derive(Serialize, Deserialize)]

@@ -148,6 +148,41 @@ pub(crate) fn a_crash_resumes_with_the_same_key() {
     });
 }
 
+/// Who was put out stays out though the karpd that did it crashes: it is kept with the keys.
+pub(crate) fn an_eviction_outlives_a_crash() {
+    let lab = Lab::new();
+    for (name, other, priority) in [("server", "member", 200), ("member", "server", 100)] {
+        let shared = "[shared]\npsk = { text = \"at least sixteen octets\" }\n";
+        let own = format!("[[peer]]\nidentity = \"{other}\"\npsk = {{ text = \"a key of their own\" }}\n");
+        let group = lab.group(name, priority).replace(shared, &own);
+        write(&lab.path(&format!("{name}.toml")), &(lab.daemon(name) + &group));
+    }
+    let mut server = lab.start("server");
+    server.until("it serves", |router| router.group()["role"] == "gcks");
+    let mut member = lab.start("member");
+    member.until("it is a member", |member| agree(member, &server));
+    assert!(server.client(&["evict", "member"]).status.success());
+    member.until("it is refused, and serves itself", |member| {
+        member.group()["role"] == "gcks"
+    });
+    server.until("its sink has a key of its own", |server| {
+        is_filled(server) && server.sending() != member.sending()
+    });
+    server.signal(Signal::SIGKILL);
+    assert!(!server.end().success());
+    server.start();
+    server.until("it has found its part", |server| {
+        ["gcks", "member"]
+            .iter()
+            .any(|role| server.group()["role"] == *role)
+    });
+    // Otherwise it would have followed the one that it hears.
+    assert_eq!(server.group()["role"], "gcks");
+    assert_ne!(server.sending(), member.sending());
+    server.terminate();
+    member.terminate();
+}
+
 pub(crate) fn who_left_joins_again_with_its_key() {
     let lab = Lab::new();
     let (mut server, mut member) = pair(&lab);

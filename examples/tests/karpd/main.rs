@@ -36,6 +36,7 @@ const TESTS: &[(&str, fn())] = &[
         "a_crash_resumes_with_the_same_key",
         life::a_crash_resumes_with_the_same_key,
     ),
+    ("an_eviction_outlives_a_crash", life::an_eviction_outlives_a_crash),
     (
         "who_left_joins_again_with_its_key",
         life::who_left_joins_again_with_its_key,

@@ -9,7 +9,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     command::Command,
-    config::{Config, KeyUse, ResumedKey},
+    config::{Config, Eviction, KeyUse, ResumedKey},
     counters::Counters,
     crypto::Secret,
     election::Election,
@@ -17,7 +17,7 @@ use crate::{
     identity::{Credentials, Identity},
     io::{Handled, Output, Recv, Role},
     keytable::KeyTable,
-    node::{CookieSecrets, Core, Installs, ManualStage, Node, RekeySas},
+    node::{CookieSecrets, Core, EvictedUntil, Installs, ManualStage, Node, RekeySas, digest},
     peer,
     storage::{Storage, iter},
     time::Instant,
@@ -96,6 +96,15 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             entropy.fill_bytes(&mut instance);
         }
         let settings = config.settings();
+        let own = digest(&settings.identity);
+        let evictions = settings.evictions.iter();
+        let evictions = evictions
+            .filter(|eviction| eviction.digest != own)
+            .map(|eviction| EvictedUntil {
+                digest: eviction.digest,
+                until: now.after(eviction.remaining),
+            })
+            .collect();
         let manual = if settings.manual_keys.is_empty() {
             ManualStage::Dropped
         } else {
@@ -112,7 +121,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             membership: None,
             office: None,
             legacy: None,
-            evicted: heapless::Vec::new(),
+            evicted: evictions,
             purge: false,
             penalties: crate::election::Penalties::default(),
             resting_ids: heapless::Deque::new(),
@@ -264,6 +273,16 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
         first
             .chain(others)
             .map(move |key| key.resumable(now, Some(key.id) == sending))
+    }
+
+    /// Who was evicted and is still refused, at most eight, for a host that keeps them over a restart of itself and hands
+    /// them to its next engine as [`Settings::evictions`](crate::Settings) (PROTOCOL.md section 7).
+    pub fn evictions(&self, now: Instant) -> impl Iterator<Item = Eviction> {
+        let remembered = self.node.evicted.iter().filter(move |entry| entry.until > now);
+        remembered.map(move |entry| Eviction {
+            digest: entry.digest,
+            remaining: entry.until.since(now),
+        })
     }
 
     /// What was counted so far.

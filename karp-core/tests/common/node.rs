@@ -6,7 +6,7 @@ use karp_core::{
     Engine,
     algorithm::RoutingProtocol,
     command::Command,
-    config::{Config, ResumedKey, Settings},
+    config::{Config, Eviction, ResumedKey, Settings},
     error::CommandError,
     identity::Identity,
     io::{Event, Role},
@@ -77,6 +77,8 @@ pub struct Kept {
     pub sending: Vec<Held>,
     /// What the next engine is given.
     pub keys: Vec<ResumedKey>,
+    /// Who is refused.
+    pub evictions: Vec<Eviction>,
     /// When the key management stopped, by the router's clock.
     pub at: Instant,
 }
@@ -179,10 +181,12 @@ impl Node {
             .filter_map(|protocol| self.sending(protocol, now));
         let sending = sending.collect();
         let keys = self.engine().resumable_keys(at).take(8).collect();
+        let evictions = self.engine().evictions(at).collect();
         self.kept = Some(Kept {
             rows,
             sending,
             keys,
+            evictions,
             at,
         });
         self.engine = None;
@@ -191,9 +195,18 @@ impl Node {
         self.paused_until = None;
     }
 
-    /// The keys that were kept over a restart of the key management go to its next engine.
+    /// The keys that were kept over a restart of the key management go to its next engine, and who is refused.
     pub fn resume(&mut self, settings: &mut Settings, now: u64) {
         let local = self.clock.local(now);
+        for kept in self.kept.iter() {
+            let passed = local.since(kept.at);
+            settings
+                .evictions
+                .extend(kept.evictions.iter().map(|eviction| Eviction {
+                    remaining: eviction.remaining.minus(passed),
+                    ..*eviction
+                }));
+        }
         for mut key in self.kept.iter_mut().flat_map(|kept| {
             let passed = local.since(kept.at);
             kept.keys.drain(..).map(move |key| (key, passed))

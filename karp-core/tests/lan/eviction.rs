@@ -217,3 +217,30 @@ fn it_is_forgotten_after_a_rekey_sa_lifetime() {
         lan.expect(300_000, "all are one group", |lan| lan.is_one_group(&[0, 1, 2]));
     });
 }
+
+/// The key management of the router that put it out restarts, and so does that of the only other one: the host kept who was
+/// evicted beside the keys, and it stays out.
+#[test]
+fn a_restart_does_not_let_it_back() {
+    seeds(6, |seed| {
+        let mut lan = Lan::settled(seed, 3);
+        // It would lead, were it let in.
+        lan.nodes[0].set(|s| s.priority = 1000);
+        evict(&mut lan, 0);
+        lan.run(30_000);
+        assert!(lan.is_one_group(&[1, 2]), "seed {seed}");
+        let down = lan.dice.below(3_000);
+        lan.restart_keying(1, down);
+        lan.restart_keying(2, down);
+        lan.run(60_000);
+        assert!(
+            lan.is_one_group(&[1, 2]),
+            "seed {seed}: the two are together again"
+        );
+        assert_ne!(
+            lan.key_of(0),
+            lan.key_of(1),
+            "seed {seed}: it has none of their keys"
+        );
+    });
+}

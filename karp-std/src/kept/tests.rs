@@ -39,7 +39,7 @@ fn saved() -> (tempfile::TempDir, File) {
         key(8, KeyUse::Sending, 60_000),
         key(9, KeyUse::Unsent, 90_000),
     ];
-    file.save(&keys).unwrap();
+    file.save(&keys, &[]).unwrap();
     (directory, file)
 }
 
@@ -50,7 +50,7 @@ fn keys_come_back_as_they_were() {
     let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
     assert_eq!(mode(file.path()), 0o600);
     assert_eq!(mode(file.path().parent().unwrap()), 0o700);
-    let keys = file.load(NOW).unwrap();
+    let keys = file.load(NOW).unwrap().keys;
     let ids: Vec<u16> = keys.iter().map(|key| key.key.id).collect();
     assert_eq!(ids, [8, 7, 9], "the one that is sent with comes first");
     let first = &keys[0];
@@ -65,24 +65,24 @@ fn keys_come_back_as_they_were() {
 fn what_has_expired_is_left() {
     let (_directory, file) = saved();
     let ids = |at| -> Vec<u16> {
-        let keys = file.load(Instant::from_millis(at)).unwrap();
+        let keys = file.load(Instant::from_millis(at)).unwrap().keys;
         keys.iter().map(|key| key.key.id).collect()
     };
     assert_eq!(ids(1_005_000), [8, 9]);
     assert_eq!(ids(1_060_000), [9]);
     assert!(ids(2_000_000).is_empty());
-    let later = file.load(Instant::from_millis(1_030_000)).unwrap();
+    let later = file.load(Instant::from_millis(1_030_000)).unwrap().keys;
     assert_eq!(later[0].key.lifetime.as_millis(), 30_000);
 }
 
 #[test]
 fn nothing_kept_is_no_error() {
     let (_directory, file) = file();
-    assert!(file.load(NOW).unwrap().is_empty());
+    assert!(file.load(NOW).unwrap().keys.is_empty());
     file.remove().unwrap();
     let (_directory, file) = saved();
     file.remove().unwrap();
-    assert!(file.load(NOW).unwrap().is_empty());
+    assert!(file.load(NOW).unwrap().keys.is_empty());
 }
 
 #[test]
@@ -136,13 +136,13 @@ fn who_else_could_have_touched_it_is_not_believed() {
             "{mode:o}"
         );
         assert!(
-            matches!(file.save(&[]), Err(KeptError::Exposed { .. })),
+            matches!(file.save(&[], &[]), Err(KeptError::Exposed { .. })),
             "{mode:o}"
         );
     }
     // A group that may look in does no harm: a routing daemon reads its own file there.
     fs::set_permissions(directory, fs::Permissions::from_mode(0o750)).unwrap();
-    assert_eq!(file.load(NOW).unwrap().len(), 3);
+    assert_eq!(file.load(NOW).unwrap().keys.len(), 3);
 }
 
 #[test]
@@ -162,8 +162,8 @@ fn links_and_special_files_are_not_followed() {
     symlink(&elsewhere, file.path()).unwrap();
     assert!(matches!(file.load(NOW), Err(KeptError::Io { .. })));
     // Writing replaces the link and leaves what it points to.
-    file.save(&[]).unwrap();
-    assert!(file.load(NOW).unwrap().is_empty());
+    file.save(&[], &[]).unwrap();
+    assert!(file.load(NOW).unwrap().keys.is_empty());
     assert!(!fs::read(&elsewhere).unwrap().is_empty());
     fs::remove_file(file.path()).unwrap();
     fs::create_dir(file.path()).unwrap();
@@ -176,9 +176,9 @@ fn a_link_in_the_way_of_writing_is_not_followed() {
     let target = directory.path().join("target");
     fs::write(&target, "untouched").unwrap();
     symlink(&target, file.path().with_extension("keys.new")).unwrap();
-    file.save(&[key(3, KeyUse::Sending, 1000)]).unwrap();
+    file.save(&[key(3, KeyUse::Sending, 1000)], &[]).unwrap();
     assert_eq!(fs::read(&target).unwrap(), b"untouched");
-    assert_eq!(file.load(NOW).unwrap().len(), 1);
+    assert_eq!(file.load(NOW).unwrap().keys.len(), 1);
 }
 
 #[test]
@@ -248,4 +248,19 @@ fn names_of_groups_make_names_of_files() {
 fn nothing_secret_is_printed() {
     let text = format!("{:?}", key(8, KeyUse::Sending, 1000));
     assert!(!text.contains("0808") && !text.contains("8, 8"), "{text}");
+}
+
+#[test]
+fn evictions_are_kept_until_their_time() {
+    let (_directory, file) = file();
+    let eviction = |octet, until| KeptEviction {
+        digest: [octet; 16],
+        until: Instant::from_millis(until),
+    };
+    let now = NOW.as_millis();
+    let (over, valid) = (eviction(0xe1, now - 1), eviction(0x0e, now + 1));
+    file.save(&[], &[over, valid]).unwrap();
+    let kept = file.load(NOW).unwrap();
+    assert_eq!(kept.evictions, [valid]);
+    assert!(kept.keys.is_empty());
 }

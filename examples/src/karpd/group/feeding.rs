@@ -27,6 +27,7 @@ impl Runtime {
             return;
         }
         self.keeper.update(engine.resumable_keys(now), now);
+        self.keeper.update_evictions(engine.evictions(now), now);
         self.keeper.write();
         match self.feed.want(set, generation, &self.line.post) {
             Ok(confirm) => {

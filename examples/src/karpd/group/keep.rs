@@ -1,13 +1,13 @@
-//! The keys that are kept over a restart, and which run of which daemon holds them.
+//! The keys that are kept over a restart, which run of which daemon holds them, and who was evicted.
 
 use std::{collections::BTreeMap, path::Path};
 
 use karp_core::{
-    config::{KeyUse, MAX_RESUMED, ResumedKey},
+    config::{Eviction, KeyUse, MAX_RESUMED, ResumedKey},
     crypto::ct_eq,
     time::Instant,
 };
-use karp_std::kept::{File, KeptKey};
+use karp_std::kept::{File, Kept, KeptEviction, KeptKey};
 
 /// What tells one state of the file from another.
 #[derive(PartialEq, Eq)]
@@ -22,7 +22,8 @@ struct Mark {
 pub(super) struct Keeper {
     file: Option<File>,
     keys: Vec<KeptKey>,
-    written: Option<Vec<Mark>>,
+    evictions: Vec<KeptEviction>,
+    written: Option<(Vec<Mark>, Vec<KeptEviction>)>,
     /// What is wrong with the file.
     pub(super) error: Option<String>,
 }
@@ -36,6 +37,7 @@ impl Keeper {
         Self {
             file,
             keys: Vec::new(),
+            evictions: Vec::new(),
             written: None,
             error,
         }
@@ -44,10 +46,11 @@ impl Keeper {
     /// Reads what an earlier karpd kept. What is not believed is as if nothing was kept.
     pub(super) fn load(&mut self, now: Instant) {
         let Some(file) = &self.file else { return };
-        self.keys = file.load(now).unwrap_or_else(|error| {
+        let kept = file.load(now).unwrap_or_else(|error| {
             tracing::warn!(%error, "kept keys are not used");
-            Vec::new()
+            Kept::default()
         });
+        (self.keys, self.evictions) = (kept.keys, kept.evictions);
         self.written = None;
     }
 
@@ -70,6 +73,30 @@ impl Keeper {
         resumed.take(MAX_RESUMED).collect()
     }
 
+    /// Who was evicted, for a new engine.
+    pub(super) fn evictions(&self, now: Instant) -> impl Iterator<Item = Eviction> {
+        let remembered = self.evictions.iter().filter(move |kept| kept.until > now);
+        remembered.map(move |kept| Eviction {
+            digest: kept.digest,
+            remaining: kept.until.since(now),
+        })
+    }
+
+    /// These are the engine's evictions now.
+    pub(super) fn update_evictions(&mut self, evictions: impl Iterator<Item = Eviction>, now: Instant) {
+        let old = std::mem::take(&mut self.evictions);
+        self.evictions = evictions
+            .map(|eviction| {
+                let until = now.after(eviction.remaining);
+                let same = old.iter().find(|kept| kept.digest == eviction.digest);
+                KeptEviction {
+                    digest: eviction.digest,
+                    until: same.map_or(until, |same| steady(same.until, until)),
+                }
+            })
+            .collect();
+    }
+
     /// These are the engine's keys now.
     pub(super) fn update(&mut self, keys: impl Iterator<Item = ResumedKey>, now: Instant) {
         let old = std::mem::take(&mut self.keys);
@@ -78,14 +105,8 @@ impl Keeper {
                 .iter()
                 .find(|old| old.key.id == key.id && ct_eq(old.key.key.expose(), key.key.expose()));
             self.keys.push(KeptKey {
-                // The same key's expiry is the same instant: do not let it drift with rounding.
                 expires: same.map_or(now.after(key.lifetime), |same| {
-                    let (before, new) = (same.expires, now.after(key.lifetime));
-                    if before.since(new).as_millis().max(new.since(before).as_millis()) <= 2 {
-                        before
-                    } else {
-                        new
-                    }
+                    steady(same.expires, now.after(key.lifetime))
                 }),
                 holders: same.map(|same| same.holders.clone()).unwrap_or_default(),
                 key,
@@ -115,10 +136,11 @@ impl Keeper {
             self.keys.iter().map(mark).collect()
         };
         let marks = marks();
+        let marks = (marks, self.evictions.clone());
         if self.written.as_ref() == Some(&marks) {
             return;
         }
-        match file.save(&self.keys) {
+        match file.save(&self.keys, &self.evictions) {
             Ok(()) => {
                 self.written = Some(marks);
                 self.error = None;
@@ -131,5 +153,14 @@ impl Keeper {
                 self.error = Some(text);
             }
         }
+    }
+}
+
+/// The same thing ends at the same instant: rounding must not let it drift.
+fn steady(before: Instant, new: Instant) -> Instant {
+    if before.since(new).as_millis().max(new.since(before).as_millis()) <= 2 {
+        before
+    } else {
+        new
     }
 }

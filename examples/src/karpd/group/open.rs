@@ -6,7 +6,7 @@ use std::{
 };
 
 use karp_core::{
-    config::{MAX_RESUMED, ManualKey, ResumedKey, Settings},
+    config::{Eviction, MAX_RESUMED, ManualKey, ResumedKey, Settings},
     identity::{AuthMethod, Credentials, Grant, Identity},
     keytable::RowState,
 };
@@ -78,12 +78,13 @@ pub(super) fn address(config: &config::Group, current: Option<IpAddr>) -> Result
     }
 }
 
-/// Opens the sockets at `address` and makes an engine that has `resumed`.
+/// Opens the sockets at `address` and makes an engine that has `resumed` and refuses whom `evictions` name.
 pub(super) fn endpoint(
     config: &config::Group,
     credentials: &SharedStore,
     address: IpAddr,
     resumed: heapless::Vec<ResumedKey, MAX_RESUMED>,
+    evictions: impl Iterator<Item = Eviction>,
 ) -> Result<GroupEndpoint, String> {
     let mut settings = copy(&config.settings);
     settings.address.set_ip(address);
@@ -93,6 +94,7 @@ pub(super) fn endpoint(
         settings.router_id = v4.to_bits().into();
     }
     settings.resumed_keys = resumed;
+    settings.evictions = evictions.collect();
     Endpoint::with_parts(
         settings,
         config.place.interface.as_deref(),
@@ -130,6 +132,7 @@ fn copy(settings: &Settings) -> Settings {
         confirm_installs,
         manual_keys,
         resumed_keys: _,
+        evictions: _,
     } = settings;
     let manual = |key: &ManualKey| ManualKey {
         protocol: key.protocol,
@@ -162,6 +165,7 @@ fn copy(settings: &Settings) -> Settings {
         confirm_installs: *confirm_installs,
         manual_keys: manual_keys.iter().map(manual).collect(),
         resumed_keys: heapless::Vec::new(),
+        evictions: heapless::Vec::new(),
     }
 }
 

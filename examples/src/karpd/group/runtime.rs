@@ -282,7 +282,13 @@ impl Runtime {
             let address = open::address(&self.config, self.address)?;
             let resumed = self.keeper.resume(&epochs, now);
             let ids: Vec<u16> = resumed.iter().map(|key| key.id).collect();
-            let endpoint = open::endpoint(&self.config, &self.credentials, address, resumed)?;
+            let endpoint = open::endpoint(
+                &self.config,
+                &self.credentials,
+                address,
+                resumed,
+                self.keeper.evictions(now),
+            )?;
             Ok((endpoint, address, ids))
         });
         let (mut endpoint, address, resumed) = match opened {

@@ -145,7 +145,7 @@ fn collect(lab: &Lab, keyring: &mut Keyring) -> Result<(), End> {
     for router in lab.routers.iter().filter(|router| router.has_karpd()) {
         let said = |error: KeptError| End::now(format!("the kept keys of {}: {error}", router.name));
         let file = kept::File::new(&router.karp().join("state"), karpd::GROUP, &router.name).map_err(said)?;
-        for kept in file.load(clock::now()).map_err(said)? {
+        for kept in file.load(clock::now()).map_err(said)?.keys {
             keyring.derive(&kept.key.key, kept.key.id);
         }
     }
