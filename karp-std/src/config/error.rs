@@ -28,7 +28,10 @@ impl fmt::Display for ConfigFileError {
         if !self.field.is_empty() {
             write!(f, " {}:", self.field)?;
         }
-        write!(f, " {}; {}", self.problem, self.remedy)
+        // A problem of this very file names it as well.
+        let named = format!("{}: ", self.file.display());
+        let problem = self.problem.strip_prefix(&named).unwrap_or(&self.problem);
+        write!(f, " {problem}; {}", self.remedy)
     }
 }
 

@@ -146,11 +146,7 @@ fn read(path: &Path) -> Result<(Zeroizing<Vec<u8>>, u32), ConfigFileError> {
         file: path.to_owned(),
         line: None,
         field: String::new(),
-        // The file stands ahead of it already.
-        problem: match &error {
-            CredentialError::Io { source, .. } => source.to_string(),
-            error => error.problem(),
-        },
+        problem: error.problem(),
         remedy: error.remedy(),
     })
 }
