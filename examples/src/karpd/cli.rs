@@ -108,7 +108,7 @@ pub enum Action {
     /// Put a router out of the group and change all keys. Only at the key server, and only a router with a key of its own.
     ///
     /// It is remembered for one Rekey SA lifetime, and over restarts of karpd. To keep the router out for good, take its
-    /// [[peer]] out of the other routers' files, and reload them.
+    /// `[[peer]]` out of the other routers' files, and reload them.
     Evict {
         /// Its identity, as node.identity of its configuration has it.
         #[arg(value_name = "IDENTITY")]
