@@ -8,9 +8,14 @@ use karp_core::{
     io::{Handled, Recv, Role},
 };
 
-use super::{
-    common::{Lan, dice::Dice, forge, keys::Held, peek, seeds, wire::Sent},
-    nothing_refused,
+use super::common::{
+    Lan,
+    dice::Dice,
+    forge,
+    history::nothing_refused,
+    keys::Held,
+    peek, seeds,
+    wire::{Injection, Sent},
 };
 
 /// What must not change by a message that is bad.
@@ -238,8 +243,7 @@ fn flipped_bits_on_the_way() {
                 let octets = forge::flipped(&sent.octets, at, mask);
                 let to = if sent.to == multicast { multicast } else { sent.to };
                 assert!(to == multicast || addresses.contains(&to));
-                hand.inject
-                    .push(super::common::wire::Injection::new(sent.from, to, octets).at_once());
+                hand.inject.push(Injection::new(sent.from, to, octets).at_once());
             }
         });
         lan.start_all();

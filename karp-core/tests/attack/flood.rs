@@ -1,41 +1,20 @@
 //! A flood of IKE_SA_INIT requests from spoofed addresses: state stays bounded, cookies keep the honest in.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-
 use karp_core::error::DropReason;
 
 use super::{
-    common::{Lan, dice::Dice, forge, peek, room::Sizes, seeds, wire::Injection},
-    nothing_refused, roles,
+    attacker::{fresh, nowhere, template},
+    common::{
+        Lan,
+        dice::Dice,
+        forge,
+        history::{nothing_refused, roles},
+        peek,
+        room::Sizes,
+        seeds,
+        wire::Injection,
+    },
 };
-
-/// A genuine request with another SPI, nonce and public key.
-fn fresh(template: &[u8], dice: &mut Dice) -> Vec<u8> {
-    let mut octets = template.to_vec();
-    octets[..8].copy_from_slice(&dice.octets::<8>());
-    let octets = forge::with_body(&octets, peek::NONCE, 0, &dice.octets::<32>());
-    forge::with_body(&octets, peek::KE, 4, &dice.octets::<32>())
-}
-
-/// What a router of this group sends to begin.
-fn template(seed: u64) -> Vec<u8> {
-    let mut lan = Lan::of(seed, 2);
-    lan.record = Some(Vec::new());
-    lan.start_all();
-    lan.settle(8_000);
-    let record = lan.record.take().unwrap();
-    record
-        .iter()
-        .find(|sent| sent.is(peek::IKE_SA_INIT, false))
-        .unwrap()
-        .octets
-        .to_vec()
-}
-
-fn spoofed(dice: &mut Dice) -> SocketAddr {
-    let [a, b] = dice.octets();
-    SocketAddr::new(IpAddr::V4(Ipv4Addr::new(10, 66, a, b)), 848)
-}
 
 /// `rate` requests a second for 30 s; a member joins ten seconds into it.
 fn flood(seed: u64, sizes: Sizes, gap: u64, burst: u64) {
@@ -52,7 +31,7 @@ fn flood(seed: u64, sizes: Sizes, gap: u64, burst: u64) {
     while lan.now < end {
         for _ in 0..burst {
             let request = fresh(&template, &mut dice);
-            lan.inject(Injection::new(spoofed(&mut dice), target, request));
+            lan.inject(Injection::new(nowhere(&mut dice), target, request));
         }
         lan.run(gap);
         if !started && lan.now + 20_000 > end {
@@ -102,7 +81,7 @@ fn a_cookie_serves_nobody_else() {
         lan.record = Some(Vec::new());
         for _ in 0..10 {
             let request = fresh(&template, &mut dice);
-            lan.inject(Injection::new(spoofed(&mut dice), target, request));
+            lan.inject(Injection::new(nowhere(&mut dice), target, request));
         }
         lan.run(50);
         let cookie = lan
@@ -114,7 +93,7 @@ fn a_cookie_serves_nobody_else() {
         let cookie = cookie.expect("from half of the table on it asks for a cookie");
         for _ in 0..10 {
             let request = with_cookie(&fresh(&template, &mut dice), &cookie);
-            lan.inject(Injection::new(spoofed(&mut dice), target, request));
+            lan.inject(Injection::new(nowhere(&mut dice), target, request));
         }
         lan.run(50);
         assert!(
@@ -151,7 +130,7 @@ fn half_open_exchanges_end() {
         lan.start(1);
         lan.settle(8_000);
         let target = lan.nodes[1].address;
-        let one = spoofed(&mut dice);
+        let one = nowhere(&mut dice);
         lan.record = Some(Vec::new());
         for _ in 0..100 {
             let request = fresh(&template, &mut dice);
