@@ -71,6 +71,7 @@ impl Core<'_> {
             was_active: false,
             activation: 0,
             omit_at: None,
+            exposed: false,
             told: None,
             gone: false,
         });

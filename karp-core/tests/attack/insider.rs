@@ -693,7 +693,7 @@ fn an_evicted_insider_reads_and_says_nothing_more() {
                 }
             }
         }
-        assert!(seen >= 8, "seed {seed}: {seen} sealed messages were sent");
+        assert!(seen >= 4, "seed {seed}: {seen} sealed messages were sent");
         assert!(lan.is_one_group(&[0, 1, 2, 3]));
         assert!(
             insider
