@@ -1,12 +1,9 @@
 //! Forged announcements: hints, in any number, of any rank, from anywhere (promise 5, section 5.4).
 
-use karp_core::{
-    error::DropReason,
-    io::{MessageKind, Role},
-};
+use karp_core::io::{MessageKind, Role};
 
 use super::{
-    attacker::{claim, messages_sent, nowhere},
+    attacker::{REKEY, Stand, claim, messages_sent, nowhere},
     common::{
         Lan,
         dice::Dice,
@@ -188,6 +185,174 @@ fn two_offices_are_told_of_a_third() {
             lan.is_settled(),
             "seed {seed}: the halves merge while the attack goes on"
         );
+        nothing_refused(&mut lan);
+    });
+}
+
+/// One claim of the highest rank there is, said once. It costs the GCKS two exchanges of three tries while it is
+/// remembered, which is for hold, and members nothing.
+#[test]
+fn one_forged_claim() {
+    seeds(4, |seed| {
+        let mut lan = Lan::settled(seed, 4);
+        lan.record = Some(Vec::new());
+        let stand = Stand::of(&lan, &[0, 1, 2, 3]);
+        // A name that may serve here; of others nobody takes note.
+        let hint = forge::hint("lan", "r1", [9; 8], 1, &forge::pretender());
+        let from = nowhere(&mut Dice::new(seed, 99));
+        lan.inject(Injection::new(from, lan.multicast(), hint));
+        lan.run(10_000);
+        let record = lan.record.take().unwrap();
+        let asked = record.iter().filter(|s| s.to == from);
+        assert_eq!(
+            asked.clone().count(),
+            6,
+            "seed {seed}: at 0, 250 and 750 ms, and once again"
+        );
+        assert!(
+            asked.into_iter().all(|s| s.by == Some(3)),
+            "the GCKS alone looks into it"
+        );
+        stand.holds_with_keys(&lan);
+        nothing_refused(&mut lan);
+    });
+}
+
+/// Ten thousand different senders with names that may serve, in ten seconds. Each router remembers as many as its table
+/// has rows; the GCKS tries four at once; no part and no key changes; and a rollover goes through, held up by 2 x hold.
+#[test]
+fn ten_thousand_senders() {
+    seeds(2, |seed| {
+        let mut lan = Lan::settled(seed, 4);
+        lan.run(9_000);
+        let mut dice = Dice::new(seed, 99);
+        let stand = Stand::of(&lan, &[0, 1, 2, 3]);
+        let before: Vec<(u32, u32)> = (0..4)
+            .map(|at| (heard(&lan, at), messages_sent(&lan, at)))
+            .collect();
+        for nth in 0..10_000_u32 {
+            let name = format!("r{}", dice.between(1, 4));
+            let instance = (u64::from(nth) + 1).to_be_bytes();
+            let hint = forge::hint("lan", &name, instance, 1, &forge::pretender());
+            let from = std::net::SocketAddr::new([10, 66, (nth >> 8) as u8, nth as u8].into(), 848);
+            lan.inject(Injection::new(from, lan.multicast(), hint));
+            if nth % 10 == 9 {
+                lan.run(10);
+            }
+        }
+        for (at, (before_heard, before_sent)) in before.into_iter().enumerate() {
+            // Those in a router's own name it drops.
+            assert!(
+                heard(&lan, at) - before_heard >= 7_000,
+                "seed {seed}: they were taken in"
+            );
+            let sent = messages_sent(&lan, at) - before_sent;
+            // 10 s of hellos; at the GCKS four attempts of 300 ms at a time.
+            let most = if at == 3 { 400 } else { 20 };
+            assert!(sent <= most, "seed {seed}: r{} sent {sent}", at + 1);
+        }
+        stand.holds_with_keys(&lan);
+        nothing_refused(&mut lan);
+    });
+}
+
+fn heard(lan: &Lan, at: usize) -> u32 {
+    let counters = lan.nodes[at].engine().counters();
+    counters.received(MessageKind::Announcement).messages
+}
+
+/// Hints from the very address of the GCKS, in other names, ten times as many as its own words: they take its row among
+/// a newcomer's strangers. Whenever the GCKS speaks, the newcomer asks it at once, so it gets in.
+#[test]
+fn hints_from_the_address_of_the_gcks() {
+    seeds(4, |seed| {
+        let mut lan = Lan::of(seed, 3);
+        lan.start(1);
+        lan.start(2);
+        lan.settle(8_000);
+        lan.start(0);
+        let from = lan.nodes[2].address;
+        for sequence in 0..200 {
+            let mut state = forge::pretender();
+            state.state = peek::ElectionState::INITIAL;
+            let hint = forge::hint("lan", "nobody", [9; 8], sequence, &state);
+            lan.inject(Injection::new(from, lan.multicast(), hint));
+            lan.run(20);
+        }
+        assert!(lan.nodes[0].is_keyed(), "seed {seed}: 4 s are enough");
+        nothing_refused(&mut lan);
+    });
+}
+
+/// A hint of somebody that may join and has not registered may be a router that restarted, so a rollover waits for it:
+/// for 2 x hold, however long the knocking lasts, and the next one as long again.
+#[test]
+fn knocking_without_end() {
+    seeds(3, |seed| {
+        let mut lan = Lan::of(seed, 4);
+        for at in [0, 1, 2] {
+            lan.start(at);
+        }
+        lan.settle(20_000);
+        lan.run(20_000);
+        let gcks = lan.gcks();
+        // r4 may join, and is down.
+        let knock = |lan: &mut Lan, nth: u32| {
+            let mut state = forge::pretender();
+            state.state = peek::ElectionState::INITIAL;
+            let hint = forge::hint("lan", "r4", [9; 8], nth, &state);
+            let from = lan.nodes[3].address;
+            lan.inject(Injection::new(from, lan.multicast(), hint));
+            lan.run(250);
+        };
+        let mut nth = 0;
+        for _ in 0..3 {
+            let key = lan.key_of(gcks);
+            lan.command(gcks, REKEY).unwrap();
+            let asked = lan.now;
+            while lan.key_of(gcks) == key {
+                knock(&mut lan, nth);
+                nth += 1;
+                assert!(lan.now - asked < 60_000);
+            }
+            let took = lan.now - asked;
+            // 5 s of minimum rekey interval may come first.
+            assert!(
+                (8_000..=8_000 + 6_000).contains(&took),
+                "seed {seed}: it took {took} ms"
+            );
+            for _ in 0..80 {
+                knock(&mut lan, nth);
+                nth += 1;
+            }
+        }
+        nothing_refused(&mut lan);
+    });
+}
+
+/// An outsider gives the GCKS work in the names of honest routers, from their own addresses: their announcements and
+/// registrations are what they were.
+#[test]
+fn honest_names_at_honest_addresses() {
+    seeds(3, |seed| {
+        let mut lan = Lan::settled(seed, 4);
+        let stand = Stand::of(&lan, &[0, 1, 2, 3]);
+        let mut dice = Dice::new(seed, 99);
+        let before: u32 = (0..4).map(|at| heard(&lan, at)).sum();
+        for sequence in 0..600 {
+            let at = dice.index(4);
+            let mut state = forge::pretender();
+            state.state = u8::try_from(dice.below(3)).unwrap();
+            state.flags = u8::try_from(dice.below(8)).unwrap();
+            let hint = forge::hint("lan", &format!("r{}", at + 1), dice.octets(), sequence, &state);
+            lan.inject(Injection::new(lan.nodes[at].address, lan.multicast(), hint));
+            lan.run(50);
+        }
+        assert!((0..4).map(|at| heard(&lan, at)).sum::<u32>() - before >= 3 * 600);
+        stand.holds_with_keys(&lan);
+        // And who is barred by none of it is found when it is needed.
+        lan.crash(3);
+        lan.settle(12_000);
         nothing_refused(&mut lan);
     });
 }

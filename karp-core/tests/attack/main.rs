@@ -27,8 +27,11 @@ mod puppet;
 
 mod eviction;
 mod flood;
+mod ghosts;
 mod hints;
 mod insider;
+mod links;
 mod malformed;
 mod racing;
 mod replay;
+mod suite;

@@ -159,6 +159,55 @@ fn opened(key: &OpenKey, octets: &[u8]) -> Option<Inner> {
     Some(Inner(inner))
 }
 
+/// Somebody on the link who answers IKE_SA_INIT with a key of its own, as the one who was asked, and so has an IKE SA with
+/// whoever takes it at its word.
+pub struct Racer {
+    rng: ChaCha8Rng,
+    made: Vec<Ike>,
+}
+
+impl Racer {
+    pub fn new(seed: u64) -> Self {
+        Self {
+            rng: generator(seed, 6_000),
+            made: Vec::new(),
+        }
+    }
+
+    /// An answer to this IKE_SA_INIT request.
+    pub fn answer(&mut self, request: &Sent) -> Vec<u8> {
+        let clear = peek::payloads(&request.octets);
+        let body = |kind| clear.iter().find(|p| p.kind == kind).unwrap().body;
+        let secret = DhSecret::generate(&mut self.rng);
+        let spi_i = request.header().spi_i;
+        let spi_r = *Secret::<8>::random(&mut self.rng).expose();
+        let nonce = *Secret::<32>::random(&mut self.rng).expose();
+        let shared = secret.agree(&body(peek::KE)[4..]).unwrap();
+        let keys = IkeKeys::derive(&shared, body(peek::NONCE), &nonce, &spi_i, &spi_r);
+        self.made.push(Ike::new(&keys, spi_i, spi_r, false, request.from));
+        let mut ke = vec![0, 31, 0, 0];
+        ke.extend(secret.public());
+        Forge::new(spi_i, spi_r, peek::IKE_SA_INIT, RESPONSE, 0)
+            .payload(peek::SA, body(peek::SA))
+            .payload(peek::KE, &ke)
+            .payload(peek::NONCE, &nonce)
+            .notify(16431, &[0, 5])
+            .notify(16418, &[])
+            .finish()
+    }
+
+    /// What a GSA_AUTH request said that was meant for it, and a sealed answer with `payloads`.
+    pub fn meet(&mut self, request: &Sent, payloads: Forge) -> Option<(Inner, Vec<u8>)> {
+        let spis = request.header().spis();
+        let ike = self
+            .made
+            .iter_mut()
+            .find(|ike| [ike.spi_i, ike.spi_r].concat() == spis)?;
+        let inner = ike.open(&request.octets)?;
+        Some((inner, ike.message(peek::GSA_AUTH, true, 1, payloads)))
+    }
+}
+
 /// What a member is given.
 pub struct Group {
     pub spi: [u8; 16],

@@ -1,12 +1,18 @@
 //! Whoever is on the link can answer first (section 4, *racing replies*).
 
-use karp_core::io::Role;
+use std::{cell::Cell, rc::Rc};
 
-use super::common::{
-    Lan, forge,
-    history::{nothing_refused, roles},
-    peek, seeds,
-    wire::{Injection, Sent},
+use karp_core::{error::DropReason, io::Role};
+
+use super::{
+    attacker::{Stand, dropped},
+    common::{
+        Lan, forge,
+        history::{nothing_refused, roles},
+        peek, seeds,
+        wire::{Injection, Sent},
+    },
+    puppet::{Inner, Racer, nothing},
 };
 
 /// Whoever is on the link answers IKE_SA_INIT first; the one that authenticates wins.
@@ -192,6 +198,185 @@ fn an_unprotected_error_in_gsa_auth() {
         });
         lan.start(0);
         lan.settle(3_000);
+        nothing_refused(&mut lan);
+    });
+}
+
+/// What the racer says under the keys that it made with the newcomer.
+type Lie = fn() -> forge::Forge;
+
+const LIES: [Lie; 5] = [
+    // AUTHENTICATION_FAILED, AUTHORIZATION_FAILED, TEMPORARY_FAILURE: nobody is proved.
+    || nothing().notify(24, &[]),
+    || nothing().identity(36, 2, b"r3").notify(46, &[]),
+    || nothing().notify(peek::TEMPORARY_FAILURE, &[]),
+    // The right name, a wrong proof.
+    || {
+        let mut auth = vec![2, 0, 0, 0];
+        auth.extend([0x33; 32]);
+        nothing().identity(36, 2, b"r3").payload(peek::AUTH, &auth)
+    },
+    || nothing(),
+];
+
+/// A newcomer starts beside a racer that answers each IKE_SA_INIT first and lies under its keys for 20 s. `alone`: what
+/// the newcomer sends reaches nobody else for that time. The count is of its lies.
+fn lied_to(seed: u64, lie: Lie, alone: bool) -> (Lan, Rc<Cell<u32>>) {
+    let mut lan = Lan::of(seed, 3);
+    lan.start(1);
+    lan.start(2);
+    lan.settle(8_000);
+    let mut racer = Racer::new(seed);
+    let until = lan.now + 20_000;
+    let lies = Rc::new(Cell::new(0));
+    let told = Rc::clone(&lies);
+    lan.tap(move |sent, hand| {
+        if sent.at >= until || sent.by != Some(0) {
+            return;
+        }
+        hand.drop = alone && !sent.to.ip().is_multicast();
+        if sent.is(peek::IKE_SA_INIT, false) {
+            let answer = racer.answer(sent);
+            hand.inject
+                .push(Injection::new(sent.to, sent.from, answer).at_once());
+        } else if sent.is(peek::GSA_AUTH, false)
+            && let Some((inner, answer)) = racer.meet(sent, lie())
+        {
+            let _: Inner = inner;
+            told.set(told.get() + 1);
+            hand.inject
+                .push(Injection::new(sent.to, sent.from, answer).at_once());
+        }
+    });
+    lan.start(0);
+    (lan, lies)
+}
+
+/// Lies told under a fresh Diffie-Hellman, beside genuine answers: the first that authenticates wins, so the newcomer is
+/// in at once, and the honest GCKS is not penalised.
+#[test]
+fn lies_beside_the_truth() {
+    for lie in LIES {
+        seeds(2, |seed| {
+            let (mut lan, lies) = lied_to(seed, lie, false);
+            lan.expect(3_000, "it is a member", |lan| lan.nodes[0].is_keyed());
+            assert!(lies.get() >= 1, "seed {seed}");
+            assert!(
+                !lan.nodes[0].saw(|event| matches!(event, karp_core::io::Event::Alarm { raised: true, .. }))
+            );
+            nothing_refused(&mut lan);
+        });
+    }
+}
+
+/// The same while nothing else gets through: the penalty that this costs the honest GCKS is 16 s at most, so the newcomer
+/// is in that long after the attack, and an attempt's life.
+#[test]
+fn lies_instead_of_the_truth() {
+    for lie in LIES {
+        seeds(2, |seed| {
+            let (mut lan, lies) = lied_to(seed, lie, true);
+            let stand = Stand::of(&lan, &[1, 2]);
+            lan.run(20_000);
+            assert!(lies.get() >= 2, "seed {seed}: {} lies", lies.get());
+            assert!(!lan.nodes[0].is_keyed() || lan.nodes[0].role() == Role::Gcks);
+            let ended = lan.now;
+            lan.settle(40_000);
+            assert!(
+                lan.now - ended <= 16_000 + 4_000,
+                "seed {seed}: {} ms after",
+                lan.now - ended
+            );
+            if roles(&lan.nodes[0]).contains(&Role::Gcks) {
+                // It took office after validate, and merged: the others may have followed it for a while.
+                return;
+            }
+            stand.holds(&lan);
+            nothing_refused(&mut lan);
+        });
+    }
+}
+
+/// Unsealed and sealed forgeries over the IKE SAs that there are: deletes, INITIAL_CONTACT, error notifies, empty
+/// messages, under every exchange type and from the right address. Not one is taken, and no IKE SA ends.
+#[test]
+fn forged_deletes_and_initial_contacts() {
+    seeds(3, |seed| {
+        let mut lan = Lan::of(seed, 4);
+        lan.record = Some(Vec::new());
+        lan.start_all();
+        lan.settle(20_000);
+        lan.run(3_000);
+        let record = lan.record.take().unwrap();
+        let stand = Stand::of(&lan, &[0, 1, 2, 3]);
+        let before: u32 = (0..4)
+            .map(|at| lan.nodes[at].engine().counters().dropped_total())
+            .sum();
+        let joined: Vec<&Sent> = record.iter().filter(|s| s.is(peek::GSA_AUTH, true)).collect();
+        assert!(joined.len() >= 3);
+        let mut sent = 0;
+        for answer in &joined {
+            let header = answer.header();
+            for exchange in [
+                peek::INFORMATIONAL,
+                peek::GSA_REGISTRATION,
+                peek::GSA_INBAND_REKEY,
+                peek::GSA_AUTH,
+            ] {
+                for flags in [
+                    0,
+                    peek::INITIATOR,
+                    peek::RESPONSE,
+                    peek::RESPONSE | peek::INITIATOR,
+                ] {
+                    for id in [0, 1, 2, 3, u32::MAX] {
+                        let head = || forge::Forge::new(header.spi_i, header.spi_r, exchange, flags, id);
+                        let forged = [
+                            // D of the IKE SA, INITIAL_CONTACT, INVALID_SPI, and nothing.
+                            head().payload(42, &[1, 0, 0, 0]).finish(),
+                            head().notify(16384, &[]).finish(),
+                            head().notify(11, &[]).finish(),
+                            head().payload(peek::SK, &[0x5a; 48]).finish(),
+                            head().finish(),
+                        ];
+                        for octets in forged {
+                            // Either end may be the one who is told.
+                            lan.inject(Injection::new(answer.from, answer.to, octets.clone()));
+                            lan.inject(Injection::new(answer.to, answer.from, octets));
+                            sent += 2;
+                        }
+                    }
+                }
+            }
+            lan.run(5);
+        }
+        let after: u32 = (0..4)
+            .map(|at| lan.nodes[at].engine().counters().dropped_total())
+            .sum();
+        assert!(
+            after - before >= sent,
+            "seed {seed}: {} of {sent} were dropped",
+            after - before
+        );
+        // The IKE SAs are there: who lags is pushed the state over them.
+        let exchanges = |lan: &Lan| {
+            lan.nodes
+                .iter()
+                .map(|node| node.engine().counters().handshakes_initiated)
+                .sum::<u32>()
+        };
+        let count = exchanges(&lan);
+        lan.run(20_000);
+        stand.holds_with_keys(&lan);
+        assert_eq!(
+            exchanges(&lan),
+            count,
+            "seed {seed}: nobody had to register again"
+        );
+        assert!(
+            (0..4).all(|at| dropped(&lan, at, DropReason::BadSeal) > 0),
+            "seed {seed}: seals were tried"
+        );
         nothing_refused(&mut lan);
     });
 }
