@@ -230,7 +230,7 @@ fn rate(seed: u64, sizes: Sizes, gap: u64, burst: u64, within: u64) {
 /// with four slots at 1,000.
 #[test]
 fn the_rates_survived() {
-    seeds(2, |seed| {
+    seeds(1, |seed| {
         rate(seed, Sizes::SERVER, 10, 50, 10_000);
         rate(seed, Sizes::LINE_CARD, 10, 10, 10_000);
     });
@@ -343,7 +343,7 @@ fn cookies_replayed() {
 }
 
 /// An attacker with addresses of its own answers every cookie, from 256 ports, and never finishes: the table of half-open
-/// exchanges is full all the time. A newcomer starts 5 s into 20 s of it. How long it took, if it got in meanwhile.
+/// exchanges is full all the time. A newcomer starts 2 s into 10 s of it. How long it took, if it got in meanwhile.
 fn exhaustion(seed: u64, sizes: Sizes, gap: u64) -> (Lan, Option<u64>) {
     let template = template(seed);
     let mut dice = Dice::new(seed, 98);
@@ -371,21 +371,21 @@ fn exhaustion(seed: u64, sizes: Sizes, gap: u64) -> (Lan, Option<u64>) {
         }
     });
     let (begun, mut joined) = (lan.now, None);
-    while lan.now < begun + 20_000 {
+    while lan.now < begun + 10_000 {
         let port = u16::try_from(dice.between(1, 256)).unwrap();
         let from = SocketAddr::new([10, 66, 0, 1].into(), port);
         let request = fresh(&template, &mut dice);
         sent.borrow_mut().insert(from, request.clone());
         lan.inject(Injection::new(from, target, request));
         lan.run(gap);
-        if lan.now == begun + 5_000 {
+        if lan.now == begun + 2_000 {
             lan.start(0);
         }
         if joined.is_none() && lan.nodes[0].is_keyed() {
-            joined = Some(lan.now - begun - 5_000);
+            joined = Some(lan.now - begun - 2_000);
         }
     }
-    let least = 20_000 / gap * 9 / 10;
+    let least = 10_000 / gap * 9 / 10;
     assert!(
         count.get() >= least,
         "seed {seed}: {} exchanges were opened",
@@ -400,12 +400,12 @@ fn exhaustion(seed: u64, sizes: Sizes, gap: u64) -> (Lan, Option<u64>) {
 /// long as that lasts, and open within 5 s after.
 #[test]
 fn half_open_exhaustion() {
-    seeds(2, |seed| {
+    seeds(1, |seed| {
         for (sizes, gap) in [(Sizes::SERVER, 1), (Sizes::LINE_CARD, 5)] {
             let (mut lan, joined) = exhaustion(seed, sizes, gap);
             let joined = joined.unwrap_or_else(|| lan.fail("the newcomer is not in"));
             println!("seed {seed}: in after {joined} ms beside {} a second", 1000 / gap);
-            assert!(joined <= 10_000, "seed {seed}: {joined} ms");
+            assert!(joined <= 5_000, "seed {seed}: {joined} ms");
             nothing_refused(&mut lan);
         }
         let (mut lan, joined) = exhaustion(seed, Sizes::LINE_CARD, 1);

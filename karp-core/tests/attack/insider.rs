@@ -8,7 +8,7 @@ use karp_core::{
     crypto::{Secret, SigningKey},
     error::DropReason,
     identity::Grant,
-    io::{Alarm, Role},
+    io::{Alarm, Event, Role},
     time::Duration,
 };
 
@@ -702,6 +702,92 @@ fn an_evicted_insider_reads_and_says_nothing_more() {
             "seed {seed}: AUTHORIZATION_FAILED"
         );
         assert!(dropped(&lan, gcks, DropReason::Evicted) > 0, "seed {seed}");
+        nothing_refused(&mut lan);
+    });
+}
+
+/// It says LEAVING in the name of a member: the office does not wait for that one any more. The member hears updates as
+/// before; if one is kept from it just then, it is left behind until it finds that out and registers again.
+#[test]
+fn forged_leaving_of_a_member() {
+    seeds(3, |seed| {
+        let (mut lan, mut insider) = infiltrated(seed, 4);
+        live(&mut lan, &mut insider, 9_000);
+        let gcks = lan.gcks();
+        let words = last_words(&mut lan, 0);
+        let state = peek::election(&words.octets).unwrap();
+        let leaving = ElectionState {
+            flags: state.flags | ElectionState::LEAVING,
+            ..state
+        };
+        let octets = insider.speak(&impersonate(&words, "r1", leaving, 1));
+        lan.inject(Injection::new(words.from, lan.multicast(), octets));
+        live(&mut lan, &mut insider, 3_000);
+        assert!(
+            lan.nodes[gcks].saw(|e| matches!(e, Event::PeerLeft { peer } if *peer == lan.nodes[0].identity)),
+            "seed {seed}: the GCKS believes it"
+        );
+        let key = lan.key_of(0);
+        lan.command(gcks, REKEY).unwrap();
+        live(&mut lan, &mut insider, 10_000);
+        assert!(
+            lan.key_of(0) != key && lan.is_one_group(&[0, 1, 2, 3]),
+            "seed {seed}: it hears updates"
+        );
+        nothing_refused(&mut lan);
+        lan.hellos.strict = false;
+        let until = lan.now + 6_000;
+        lan.tap(move |sent, hand| {
+            if sent.header().exchange == peek::GSA_REKEY && sent.at < until {
+                hand.hide_from.push(0);
+            }
+        });
+        lan.command(gcks, REKEY).unwrap();
+        live(&mut lan, &mut insider, 6_000);
+        let deaf = lan.now;
+        lan.expect(20_000, "it has registered again", |lan| {
+            lan.is_one_group(&[0, 1, 2, 3])
+        });
+        println!("seed {seed}: back {} ms after it could hear", lan.now - deaf);
+        let refused = lan.hellos.refused;
+        live(&mut lan, &mut insider, 5_000);
+        assert_eq!(lan.hellos.refused, refused);
+    });
+}
+
+/// In a group that preempts it gives a member the highest priority, in the member's name. The GCKS hands over to that one,
+/// which may serve and hands back: the office moves while the insider goes on, and nothing else is lost.
+#[test]
+fn a_forged_priority_moves_the_office_of_a_group_that_preempts() {
+    seeds(3, |seed| {
+        let mut lan = Lan::of(seed, 5);
+        lan.set(|s| s.preempt = true);
+        let (mut lan, mut insider) = infiltrate(lan);
+        live(&mut lan, &mut insider, 9_000);
+        assert_eq!(lan.gcks(), 3);
+        for nth in 0..20 {
+            let words = last_words(&mut lan, 0);
+            let Some(state) = peek::election(&words.octets).filter(|s| s.spi == insider.group().spi) else {
+                break;
+            };
+            let best = ElectionState {
+                priority: u16::MAX,
+                ..state
+            };
+            let octets = insider.speak(&impersonate(&words, "r1", best, 1 + nth % 2));
+            lan.inject(Injection::new(words.from, lan.multicast(), octets));
+            lan.run(300);
+            if lan.nodes[0].role() == Role::Gcks {
+                break;
+            }
+        }
+        lan.expect(10_000, "the office moved", |lan| {
+            lan.nodes[0].role() == Role::Gcks
+        });
+        // The insider knows no key of that office: it is over.
+        lan.expect(90_000, "the office is where it belongs", |lan| {
+            lan.nodes[3].role() == Role::Gcks && lan.is_one_group(&[0, 1, 2, 3])
+        });
         nothing_refused(&mut lan);
     });
 }

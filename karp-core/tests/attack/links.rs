@@ -5,13 +5,15 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 
 use karp_core::{
     error::DropReason,
-    io::{Handled, Recv},
+    io::{Handled, MessageKind, Recv},
 };
 
 use super::{
     attacker::{REKEY, Stand, dropped},
     common::{
-        Lan, forge,
+        Lan,
+        credentials::Proof,
+        forge,
         history::nothing_refused,
         lan::Family,
         peek, seeds,
@@ -20,8 +22,10 @@ use super::{
 };
 
 /// r1 to r3 are of the group "lan", r4 to r6 of "vpn"; all know and trust each other.
-fn two_groups(seed: u64) -> Lan {
-    let mut lan = Lan::of(seed, 6);
+fn two_groups(seed: u64, proof: Proof) -> Lan {
+    let mut lan = Lan::new(seed);
+    lan.proof = proof;
+    lan.add(6);
     for at in 3..6 {
         lan.nodes[at].realm = 1;
         lan.nodes[at].set(|s| s.group = heapless::String::try_from("vpn").unwrap());
@@ -34,7 +38,7 @@ fn two_groups(seed: u64) -> Lan {
 #[test]
 fn two_groups_on_one_link() {
     seeds(3, |seed| {
-        let mut lan = two_groups(seed);
+        let mut lan = two_groups(seed, Proof::PairKeys);
         lan.start_all();
         lan.settle(20_000);
         lan.run(10_000);
@@ -53,7 +57,7 @@ fn two_groups_on_one_link() {
 #[test]
 fn the_words_of_one_group_in_another() {
     seeds(2, |seed| {
-        let mut lan = two_groups(seed);
+        let mut lan = two_groups(seed, Proof::PairKeys);
         lan.record = Some(Vec::new());
         lan.start_all();
         lan.settle(20_000);
@@ -92,46 +96,55 @@ fn the_words_of_one_group_in_another() {
     });
 }
 
-/// A newcomer of one group is led to the GCKS of another by an attacker who stands between them: its proof was made for another,
-/// and it is given nothing.
+/// A newcomer of one group is led to the GCKS of another by an attacker who stands between them. With a key of each pair
+/// its proof was made for another; with one key for all it holds, and the group that it names is another
+/// (INVALID_GROUP_ID). It is given nothing.
 #[test]
 fn a_newcomer_led_to_another_group() {
-    seeds(3, |seed| {
-        let mut lan = two_groups(seed);
-        for at in 2..6 {
-            lan.start(at);
-        }
-        lan.settle(20_000);
-        let (there, here) = (lan.nodes[5].address, lan.nodes[2].address);
-        let until = lan.now + 10_000;
-        lan.tap(move |sent, hand| {
-            if sent.at >= until {
-                return;
+    for proof in [Proof::PairKeys, Proof::OneKey] {
+        seeds(2, |seed| {
+            let mut lan = two_groups(seed, proof);
+            for at in 2..6 {
+                lan.start(at);
             }
-            // r1 asks r3 and is heard by r6; r6 answers and is taken for r3.
-            if sent.by == Some(0) && sent.to == here {
-                hand.drop = true;
-                hand.inject
-                    .push(Injection::new(sent.from, there, sent.octets.to_vec()));
-            }
-            if sent.by == Some(5) && !sent.to.ip().is_multicast() {
-                hand.inject
-                    .push(Injection::new(here, sent.to, sent.octets.to_vec()));
-            }
+            lan.settle(20_000);
+            let (there, here) = (lan.nodes[5].address, lan.nodes[2].address);
+            let until = lan.now + 10_000;
+            lan.tap(move |sent, hand| {
+                if sent.at >= until {
+                    return;
+                }
+                // r1 asks r3 and is heard by r6; r6 answers and is taken for r3.
+                if sent.by == Some(0) && sent.to == here {
+                    hand.drop = true;
+                    hand.inject
+                        .push(Injection::new(sent.from, there, sent.octets.to_vec()));
+                }
+                if sent.by == Some(5) && !sent.to.ip().is_multicast() {
+                    hand.inject
+                        .push(Injection::new(here, sent.to, sent.octets.to_vec()));
+                }
+            });
+            let stand = Stand::of(&lan, &[2, 3, 4, 5]);
+            let answers = |lan: &Lan| {
+                let counters = lan.nodes[5].engine().counters();
+                (
+                    counters.sent(MessageKind::AuthResponse).messages,
+                    counters.handshakes_answered,
+                )
+            };
+            let before = answers(&lan);
+            lan.start(0);
+            lan.run(10_000);
+            let after = answers(&lan);
+            assert!(!lan.nodes[0].is_keyed(), "seed {seed}");
+            assert!(after.0 > before.0, "seed {seed}: its proof was judged");
+            assert_eq!(after.1, before.1, "seed {seed}: it was not taken in");
+            lan.settle(40_000);
+            stand.holds(&lan);
+            nothing_refused(&mut lan);
         });
-        let stand = Stand::of(&lan, &[2, 3, 4, 5]);
-        lan.start(0);
-        lan.run(10_000);
-        assert!(!lan.nodes[0].is_keyed(), "seed {seed}");
-        // The proof was made for r3 by the key that those two share, so r6 does not even come to the group.
-        assert!(
-            dropped(&lan, 5, DropReason::BadProof) >= 1,
-            "seed {seed}: it was met there"
-        );
-        lan.settle(40_000);
-        stand.holds(&lan);
-        nothing_refused(&mut lan);
-    });
+    }
 }
 
 /// The GCKS is made to meet itself: a hint names an honest router at the attacker's address, and whatever the GCKS sends

@@ -33,5 +33,6 @@ mod insider;
 mod links;
 mod malformed;
 mod racing;
+mod reboots;
 mod replay;
 mod suite;
