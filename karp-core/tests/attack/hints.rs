@@ -1,9 +1,12 @@
 //! Forged announcements: hints, in any number, of any rank, from anywhere (promise 5, section 5.4).
 
-use karp_core::io::{MessageKind, Role};
+use karp_core::{
+    error::DropReason,
+    io::{MessageKind, Role},
+};
 
 use super::{
-    attacker::{REKEY, Stand, claim, messages_sent, nowhere},
+    attacker::{REKEY, Stand, claim, dropped, messages_sent, nowhere},
     common::{
         Lan,
         dice::Dice,
@@ -129,6 +132,10 @@ fn announcements_sent_from_another_address() {
             }
         });
         lan.run(20_000);
+        assert!(
+            (0..4).all(|at| dropped(&lan, at, DropReason::BadSeal) >= 50),
+            "seed {seed}: they were tried"
+        );
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(15_000);
@@ -152,6 +159,8 @@ fn reflected_messages() {
         lan.start_all();
         lan.settle(20_000);
         lan.run(20_000);
+        let back = |at| dropped(&lan, at, DropReason::Own) + dropped(&lan, at, DropReason::WrongDestination);
+        assert!((0..4).all(|at| back(at) >= 40), "seed {seed}: they came back");
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(20_000);

@@ -6,7 +6,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 use karp_core::{
     Credentials as _,
     crypto::{
-        DhSecret, IkeKeys, OpenKey, RekeySaKeys, SealKey, Secret, SigningKey, WrapKey, group_mac, key_check,
+        DhSecret, IkeKeys, OpenKey, RekeySaKeys, SealKey, Secret, SigningKey, WrapKey, group_mac,
         key_wrap_key, prf, unwrap_key,
     },
     wire::{
@@ -212,7 +212,6 @@ impl Racer {
 pub struct Group {
     pub spi: [u8; 16],
     pub keys: RekeySaKeys,
-    pub auth_key: Option<[u8; 32]>,
     pub teks: Vec<(u16, KeyState, Secret<32>)>,
 }
 
@@ -220,15 +219,6 @@ impl Group {
     /// Opens a key update, if it is under this Rekey SA.
     pub fn open(&self, octets: &[u8]) -> Option<Inner> {
         opened(&OpenKey::new(&self.keys.gsk_e), octets)
-    }
-
-    /// What KEYS_IN_USE shows of the key that is sent with.
-    pub fn shown(&self) -> Vec<u8> {
-        let active = self.teks.iter().find(|tek| tek.1 == KeyState::Active).unwrap();
-        let mut entry = active.0.to_be_bytes().to_vec();
-        entry.extend([0, 2]);
-        entry.extend(key_check(&active.2, active.0));
-        entry
     }
 
     /// GSA and KD with one Active key, wrapped under GSK_w.
@@ -442,7 +432,6 @@ impl Puppet {
         self.group = Some(Group {
             spi: sa.policy.spi,
             keys: RekeySaKeys::from_octets(octets.expose(), &sa.policy.spi),
-            auth_key: sa.auth_key,
             teks: teks.collect(),
         });
     }

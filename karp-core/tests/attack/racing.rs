@@ -2,7 +2,10 @@
 
 use std::{cell::Cell, rc::Rc};
 
-use karp_core::{error::DropReason, io::Role};
+use karp_core::{
+    error::DropReason,
+    io::{MessageKind, Role},
+};
 
 use super::{
     attacker::{Stand, dropped},
@@ -21,8 +24,11 @@ fn racing(seed: u64, forge: impl Fn(&Sent) -> Vec<u8> + 'static) {
     lan.start(1);
     lan.start(2);
     lan.settle(8_000);
+    let raced = Rc::new(Cell::new(0));
+    let count = Rc::clone(&raced);
     lan.tap(move |sent, hand| {
         if sent.by == Some(0) && sent.is(peek::IKE_SA_INIT, false) {
+            count.set(count.get() + 1);
             // Ahead of the answer of the one who was asked, from its address.
             hand.inject
                 .push(Injection::new(sent.to, sent.from, forge(sent)).at_once());
@@ -31,6 +37,14 @@ fn racing(seed: u64, forge: impl Fn(&Sent) -> Vec<u8> + 'static) {
     lan.start(0);
     lan.expect(10_000, "it is a member", |lan| lan.nodes[0].is_keyed());
     assert_eq!(roles(&lan.nodes[0]), [Role::Initial, Role::Member]);
+    // Beside the genuine answer each forged one was read, and taken for one more reply or dropped.
+    let counters = lan.nodes[0].engine().counters();
+    let read = counters.received(MessageKind::InitResponse).messages + counters.dropped_total();
+    assert!(
+        raced.get() >= 1 && read > raced.get(),
+        "seed {seed}: {read} of {}",
+        raced.get()
+    );
     lan.settle(5_000);
     nothing_refused(&mut lan);
 }
@@ -141,6 +155,14 @@ fn racing_copies(seed: u64, spis_are_forged: bool, alter: impl Fn(&Sent) -> Vec<
     });
     lan.start(0);
     lan.expect(10_000, "it is a member", |lan| lan.nodes[0].is_keyed());
+    let received = lan.nodes[0]
+        .engine()
+        .counters()
+        .received(MessageKind::InitResponse);
+    assert!(
+        received.messages >= 2,
+        "seed {seed}: the copy was taken for one more reply"
+    );
     lan.settle(5_000);
     nothing_refused(&mut lan);
 }
@@ -198,6 +220,8 @@ fn an_unprotected_error_in_gsa_auth() {
         });
         lan.start(0);
         lan.settle(3_000);
+        let drops = lan.nodes[0].engine().counters().dropped_total();
+        assert!(drops >= 2, "seed {seed}: both were read");
         nothing_refused(&mut lan);
     });
 }
