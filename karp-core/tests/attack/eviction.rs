@@ -41,10 +41,11 @@ const REST: [usize; 4] = [1, 2, 3, 4];
 #[track_caller]
 fn stays_out(lan: &Lan) {
     assert!(lan.is_one_group(&REST));
-    let theirs = lan.nodes[0]
-        .is_up()
-        .then(|| lan.nodes[0].rows(lan.now))
-        .unwrap_or_default();
+    let theirs = if lan.nodes[0].is_up() {
+        lan.nodes[0].rows(lan.now)
+    } else {
+        Vec::new()
+    };
     for at in REST {
         let own = lan.nodes[at].rows(lan.now);
         assert!(

@@ -662,7 +662,9 @@ fn an_evicted_insider_reads_and_says_nothing_more() {
         let (mut lan, mut insider) = infiltrated(seed, 4);
         live(&mut lan, &mut insider, 9_000);
         let gcks = lan.gcks();
-        // Until then it reads updates.
+        // Until then it has what all have, and reads updates.
+        let had = insider.group().routing_keys();
+        assert!(had.contains(&lan.key_of(gcks).unwrap()));
         insider.mail();
         lan.command(gcks, REKEY).unwrap();
         live(&mut lan, &mut insider, 3_000);
@@ -695,6 +697,10 @@ fn an_evicted_insider_reads_and_says_nothing_more() {
         }
         assert!(seen >= 4, "seed {seed}: {seen} sealed messages were sent");
         assert!(lan.is_one_group(&[0, 1, 2, 3]));
+        for at in 0..4 {
+            let rows = lan.nodes[at].rows(lan.now);
+            assert!(rows.iter().all(|row| !had.contains(&row.octets)), "seed {seed}");
+        }
         assert!(
             insider
                 .register(&mut lan, gcks, &Puppet::newcomer(), &[])

@@ -6,7 +6,7 @@ use std::{cell::RefCell, net::SocketAddr, rc::Rc};
 use karp_core::{
     Credentials as _,
     crypto::{
-        DhSecret, IkeKeys, OpenKey, RekeySaKeys, SealKey, Secret, SigningKey, WrapKey, group_mac,
+        DhSecret, IkeKeys, OpenKey, RekeySaKeys, RoutingKey, SealKey, Secret, SigningKey, WrapKey, group_mac,
         key_wrap_key, prf, unwrap_key,
     },
     wire::{
@@ -212,13 +212,22 @@ impl Racer {
 pub struct Group {
     pub spi: [u8; 16],
     pub keys: RekeySaKeys,
-    pub teks: Vec<(u16, KeyState, Secret<32>)>,
+    pub teks: Vec<(u16, Secret<32>)>,
 }
 
 impl Group {
     /// Opens a key update, if it is under this Rekey SA.
     pub fn open(&self, octets: &[u8]) -> Option<Inner> {
         opened(&OpenKey::new(&self.keys.gsk_e), octets)
+    }
+
+    /// The routing keys of OSPFv2 with HMAC-SHA-256 that come of its traffic keys (PROTOCOL.md section 6).
+    pub fn routing_keys(&self) -> Vec<Vec<u8>> {
+        let keys = self
+            .teks
+            .iter()
+            .map(|(id, tek)| RoutingKey::derive(tek, 1, *id, 1025));
+        keys.map(|key| key.octets().to_vec()).collect()
     }
 
     /// GSA and KD with one Active key, wrapped under GSK_w.
@@ -427,7 +436,7 @@ impl Puppet {
         let teks = state.teks.iter().filter_map(|tek| {
             let wrapped = tek.key.as_ref()?;
             let key = unwrap_key(wrap, &wrapped.aad(), &blob(wrapped)).unwrap();
-            Some((tek.policy.id, tek.policy.state, key))
+            Some((tek.policy.id, key))
         });
         self.group = Some(Group {
             spi: sa.policy.spi,

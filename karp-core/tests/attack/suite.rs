@@ -165,9 +165,11 @@ fn an_addition_on_the_way_breaks_the_proof() {
 /// bit that X25519 ignores clear and set.
 fn small_order() -> Vec<[u8; 32]> {
     let from_hex = |text: &str| -> [u8; 32] {
-        let octets: Vec<u8> = (0..32)
-            .map(|at| u8::from_str_radix(&text[2 * at..2 * at + 2], 16).unwrap())
+        let digits: Vec<u8> = text
+            .chars()
+            .map(|digit| digit.to_digit(16).unwrap() as u8)
             .collect();
+        let octets: Vec<u8> = digits.chunks(2).map(|pair| pair[0] << 4 | pair[1]).collect();
         octets.try_into().unwrap()
     };
     let points = [
