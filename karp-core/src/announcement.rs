@@ -242,9 +242,24 @@ impl Core<'_> {
                     Ok(())
                 }
             }
-            Some(known) if known.proved || row.is_heard(self.now) => Err(DropReason::OtherInstance),
+            Some(known) if known.proved || row.is_heard(self.now) || self.is_earlier_boot(row, heard) => {
+                Err(DropReason::OtherInstance)
+            }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Section 5.1: whoever reboots is given the state again only after a rollover, so what a later instance says is under
+    /// a Rekey SA that came no earlier, and of a generation that is no less. Otherwise somebody plays what an earlier
+    /// instance said, and could make a dead router speak by turns for ever.
+    fn is_earlier_boot(&self, row: &Peer, heard: &Heard) -> bool {
+        let (Some(known), Some(under), Some(claim)) = (row.under, heard.under, row.claim) else {
+            return false;
+        };
+        let names = |claim: &ElectionState, sa| claim.rekey_sa == Some(sa);
+        let fell = known == under && names(&claim, known) && names(&heard.claim, under);
+        self.node.sas.age(&under) > self.node.sas.age(&known)
+            || (fell && heard.claim.generation < claim.generation)
     }
 
     /// A GCKS signs (section 5.1). The AUTH_KEY is that of the Rekey SA that its ELECTION_STATE names; a node that has

@@ -129,6 +129,12 @@ impl RekeySas {
         self.current().map(|sa| sa.spi)
     }
 
+    /// How many have come since this one: 0 for the current and the next.
+    pub(crate) fn age(&self, spi: &[u8; 16]) -> usize {
+        let former = self.formers.iter().position(|sa| sa.spi == *spi);
+        former.map_or(0, |at| at.saturating_add(1))
+    }
+
     pub(crate) fn former(&self) -> Option<&RekeySa> {
         self.part(Part::Former(0))
     }

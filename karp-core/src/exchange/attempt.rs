@@ -370,6 +370,7 @@ impl Core<'_> {
         let keys_in_use = self.keys_in_use();
         let expected = self.attempt(row)?.expect.clone();
         let state = self.state_shown_to(Some(&expected));
+        let evicted = self.evicted_to_tell();
         let Core {
             node,
             handshakes,
@@ -429,6 +430,9 @@ impl Core<'_> {
                 state.write(writer);
                 if !keys_in_use.0.is_empty() {
                     keys_in_use.write(writer);
+                }
+                if !evicted.0.is_empty() {
+                    evicted.write(writer);
                 }
             })?;
             if !proved {

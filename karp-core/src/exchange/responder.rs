@@ -12,7 +12,7 @@ use super::{
 use crate::{
     crypto::{DEEP, IkeKeys, apart},
     error::DropReason,
-    group::StateDraft,
+    group::{self, StateDraft},
     identity::Identity,
     io::{MessageKind, Role},
     node::Core,
@@ -34,6 +34,7 @@ struct Request {
     instance: Option<Instance>,
     state: Option<ElectionState>,
     keys: KeysInUse,
+    evicted: group::EvictedList,
 }
 
 impl Core<'_> {
@@ -132,6 +133,7 @@ impl Core<'_> {
             instance: contents.instance,
             state: contents.election_state,
             keys: contents.keys_in_use.unwrap_or_default(),
+            evicted: contents.evicted.map(|evicted| evicted.0).unwrap_or_default(),
         })
     }
 
@@ -206,6 +208,7 @@ impl Core<'_> {
         self.strangers.retain(|stranger| stranger.address != from);
         crate::counters::bump(&mut self.node.counters.handshakes_answered);
         self.registration(peer, instance.instance, state, &request.keys);
+        self.lesser_told_evictions(peer, &request.evicted);
         self.settle_request(
             row,
             Some(peer),

@@ -58,9 +58,15 @@ impl Core<'_> {
                 self.insert_from(tek, expires, spi);
             }
             (Some((row, _)), _) => {
+                let soon = self.exposed_end();
                 if let Some(key) = self.keys.get_mut(row) {
+                    let capped = key.exposed && key.state == KeyState::Retiring;
                     key.listed_by = spi.or(key.listed_by);
-                    key.expires = expires;
+                    key.expires = if capped {
+                        expires.min(soon).min(key.expires)
+                    } else {
+                        expires
+                    };
                 }
                 self.advance_key(row, tek.policy.state);
             }
@@ -141,6 +147,7 @@ impl Core<'_> {
             // for want of a successor: not all have heard yet of the one that has come.
             let keep = self.node.config.settings().expiry == Expiry::KeepLast;
             let accepted = self.now.after(self.node.dtd);
+            let soon = self.exposed_end();
             for other in self
                 .keys
                 .rows_mut()
@@ -149,6 +156,9 @@ impl Core<'_> {
                 other.state = KeyState::Retiring;
                 if keep {
                     other.expires = other.expires.max(accepted);
+                }
+                if other.exposed {
+                    other.expires = other.expires.min(soon);
                 }
             }
             self.node.activations = self.node.activations.saturating_add(1);
@@ -209,6 +219,24 @@ impl Core<'_> {
             self.keys.remove(row);
         }
         self.rest_id(id, lifetime.max(self.node.dtd));
+        self.table_changed();
+    }
+
+    /// When a key ends that somebody has who was put out, and that is sent with no more: laggards have DTD and the time
+    /// that a lesser office's half has to come over (sections 5.5 and 7).
+    fn exposed_end(&self) -> Instant {
+        self.now.after(self.node.dtd).after(self.hold().times(2))
+    }
+
+    /// Somebody was put out: the keys that are here now may be known outside.
+    pub(super) fn expose_keys(&mut self) {
+        let soon = self.exposed_end();
+        for key in self.keys.rows_mut().filter(|key| key.lives()) {
+            key.exposed = true;
+            if key.state == KeyState::Retiring {
+                key.expires = key.expires.min(soon);
+            }
+        }
         self.table_changed();
     }
 

@@ -203,7 +203,9 @@ impl Core<'_> {
             return None;
         }
         let patience = peer.hold()?.times(2);
-        let silent = peer.heard?.max(office.took).after(patience);
+        // Whoever speaks and does not register is not waited for beyond the time at which a successor of the Active key
+        // is due: an attacker may play what a dead router said.
+        let silent = peer.heard?.max(office.took).after(patience).min(office.patience);
         // Who announces another office's Rekey SA is waited for until 2 x hold after that was first heard.
         let other = self.node.sas.find(&under).and_then(|sa| sa.other_office);
         Some(other.map_or(silent, |at| at.after(self.hold().times(2)).min(silent)))

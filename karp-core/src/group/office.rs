@@ -48,6 +48,8 @@ pub(crate) struct Office {
     /// When the Active key's successor is due, and when it is activated without the laggards.
     pub(super) key_due: Option<Instant>,
     pub(super) force_due: Option<Instant>,
+    /// How long an heir waits for those that it hears and that do not register.
+    pub(super) patience: Instant,
     pub(crate) evict_due: Option<Instant>,
     /// Until then no registrant falls silent and none that waits is given up; `None` if that has to be found out.
     pub(crate) registrants_due: Option<Instant>,
@@ -174,6 +176,7 @@ impl Core<'_> {
             rests_until: None,
             key_due: None,
             force_due: None,
+            patience: now.after(self.hold().times(4)),
             evict_due: None,
             registrants_due: None,
             quiet_until: None,

@@ -361,7 +361,10 @@ impl Core<'_> {
                 if contents.group != Some(self.node.config.settings().group.as_bytes()) {
                     return Err(DropReason::OtherGroup);
                 }
-                self.pull_request(row, &contents.keys_in_use.unwrap_or_default())
+                let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
+                self.pull_request(row, &contents.keys_in_use.unwrap_or_default())?;
+                self.lesser_told_evictions(row, &evicted);
+                Ok(())
             }
             ReplyKind::Informational => {
                 if contents.deletes_ike_sa {

@@ -121,14 +121,18 @@ impl Core<'_> {
         sa.seal_plain(&header, buffer.get_mut(..MAX_DATAGRAM)?, fill)
     }
 
-    /// GSA_REGISTRATION: SK{IDg, [KEYS_IN_USE]}.
+    /// GSA_REGISTRATION: SK{IDg, [KEYS_IN_USE], [EVICTED]}.
     fn write_pull(&mut self, row: Handle, buffer: &mut [u8]) -> Option<usize> {
         let keys = self.keys_in_use();
+        let evicted = self.evicted_to_tell();
         let group = self.node.config.settings().group.clone();
         self.write_plain(row, buffer, ExchangeType::GSA_REGISTRATION, |writer| {
             write_group(writer, group.as_bytes());
             if !keys.0.is_empty() {
                 keys.write(writer);
+            }
+            if !evicted.0.is_empty() {
+                evicted.write(writer);
             }
         })
     }

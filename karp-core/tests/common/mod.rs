@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod dice;
 pub mod forge;
 pub mod hellos;
+pub mod history;
 pub mod keys;
 pub mod lan;
 pub mod life;

@@ -7,12 +7,11 @@ use karp_core::{
     io::{Handled, Recv, Role},
 };
 
-use super::{
-    common::{
-        Lan, peek, seeds,
-        wire::{Injection, Sent},
-    },
-    nothing_refused, roles,
+use super::common::{
+    Lan,
+    history::{nothing_refused, roles},
+    peek, seeds,
+    wire::{Injection, Sent},
 };
 
 const REKEY: Command<'_> = Command::Rekey {
