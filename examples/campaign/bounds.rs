@@ -2,6 +2,6 @@
 
 use std::sync::atomic::AtomicBool;
 
-pub fn measure(_most: usize, _threads: usize, _stop: &AtomicBool) -> anyhow::Result<bool> {
+pub(crate) fn measure(_most: usize, _threads: usize, _stop: &AtomicBool) -> anyhow::Result<bool> {
     anyhow::bail!("not yet")
 }

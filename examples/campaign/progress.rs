@@ -10,7 +10,7 @@ use std::{
 /// Between two lines where standard error is no terminal.
 const LOG_EVERY: Duration = Duration::from_secs(10);
 
-pub struct Progress {
+pub(crate) struct Progress {
     total: u64,
     terminal: bool,
     shown: AtomicBool,
@@ -18,7 +18,7 @@ pub struct Progress {
 }
 
 impl Progress {
-    pub fn new(total: u64) -> Self {
+    pub(crate) fn new(total: u64) -> Self {
         Self {
             total,
             terminal: std::io::stderr().is_terminal(),
@@ -28,7 +28,7 @@ impl Progress {
     }
 
     /// Says that `played` are over after `elapsed`.
-    pub fn tell(&self, played: u64, failures: u64, elapsed: Duration) {
+    pub(crate) fn tell(&self, played: u64, failures: u64, elapsed: Duration) {
         let seconds = elapsed.as_secs_f64();
         let rate = played as f64 / seconds.max(0.001);
         let left = (self.total.saturating_sub(played)) as f64 / rate.max(0.001);
@@ -50,7 +50,7 @@ impl Progress {
     }
 
     /// Makes room for other lines.
-    pub fn clear(&self) {
+    pub(crate) fn clear(&self) {
         if self.shown.swap(false, Ordering::Relaxed) {
             eprint!("\r\x1b[K");
         }

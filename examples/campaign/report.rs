@@ -13,20 +13,20 @@ const TRACE: usize = 120;
 
 /// What all runs together show.
 #[derive(Default)]
-pub struct Tally {
+pub(crate) struct Tally {
     outcomes: Vec<Outcome>,
     failed: Vec<u64>,
-    pub interrupted: bool,
+    pub(crate) interrupted: bool,
 }
 
 impl Tally {
     /// How many runs are in it.
-    pub fn played(&self) -> u64 {
+    pub(crate) fn played(&self) -> u64 {
         self.outcomes.len() as u64
     }
 
     /// Takes one in, and prints what it left.
-    pub fn take(&mut self, played: Played) {
+    pub(crate) fn take(&mut self, played: Played) {
         let Played {
             outcome,
             shrunk,
@@ -50,7 +50,10 @@ impl Tally {
             let (_, lan) = play(&shrunk.schedule, true);
             let lines: Vec<&str> = lan.trace.lines().collect();
             println!("the end of its trace:");
-            lines.iter().skip(lines.len().saturating_sub(TRACE)).for_each(|line| println!("{line}"));
+            lines
+                .iter()
+                .skip(lines.len().saturating_sub(TRACE))
+                .for_each(|line| println!("{line}"));
             println!();
         }
         self.outcomes.push(outcome);
@@ -58,7 +61,7 @@ impl Tally {
 }
 
 /// Prints the summary. True if everything held.
-pub fn finish(campaign: &Campaign, tally: &Tally) -> bool {
+pub(crate) fn finish(campaign: &Campaign, tally: &Tally) -> bool {
     let mut profiles: BTreeMap<&str, (u64, u64)> = BTreeMap::new();
     let mut promises: BTreeMap<usize, u64> = BTreeMap::new();
     let mut excuses = [0; Excuse::ALL.len()];
@@ -89,7 +92,12 @@ pub fn finish(campaign: &Campaign, tally: &Tally) -> bool {
         println!("{count:>9}  {excuse:?}: {}", excuse.sentence());
     }
     settled.sort_unstable();
-    let at = |share: usize| settled.get((settled.len() * share / 100).min(settled.len().saturating_sub(1))).copied().unwrap_or(0);
+    let at = |share: usize| {
+        settled
+            .get((settled.len() * share / 100).min(settled.len().saturating_sub(1)))
+            .copied()
+            .unwrap_or(0)
+    };
     println!(
         "one group after all was mended: median {} ms, p99 {} ms, longest {} ms",
         at(50),
@@ -100,7 +108,11 @@ pub fn finish(campaign: &Campaign, tally: &Tally) -> bool {
     let by_promise: serde_json::Map<String, serde_json::Value> = promises
         .iter()
         .map(|(promise, count)| {
-            let name = if *promise == 0 { "contract".to_string() } else { promise.to_string() };
+            let name = if *promise == 0 {
+                "contract".to_string()
+            } else {
+                promise.to_string()
+            };
             (name, (*count).into())
         })
         .collect();

@@ -21,19 +21,19 @@ use crate::{
 };
 
 /// What is played.
-pub struct Campaign {
-    pub first: u64,
-    pub seeds: u64,
-    pub nodes: Option<usize>,
-    pub profile: Option<Profile>,
-    pub trace: bool,
-    pub shrink: bool,
-    pub max_failures: usize,
-    pub threads: usize,
+pub(crate) struct Campaign {
+    pub(crate) first: u64,
+    pub(crate) seeds: u64,
+    pub(crate) nodes: Option<usize>,
+    pub(crate) profile: Option<Profile>,
+    pub(crate) trace: bool,
+    pub(crate) shrink: bool,
+    pub(crate) max_failures: usize,
+    pub(crate) threads: usize,
 }
 
 impl Campaign {
-    pub fn schedule(&self, seed: u64) -> Schedule {
+    pub(crate) fn schedule(&self, seed: u64) -> Schedule {
         profile::schedule(seed, self.profile, self.nodes)
     }
 }
@@ -42,15 +42,15 @@ impl Campaign {
 const SHRINKING: u32 = 400;
 
 /// A run, and what it left if it failed.
-pub struct Played {
-    pub outcome: Outcome,
-    pub shrunk: Option<Shrunk>,
+pub(crate) struct Played {
+    pub(crate) outcome: Outcome,
+    pub(crate) shrunk: Option<Shrunk>,
     /// Lines to be printed: the trace.
-    pub trace: Vec<String>,
+    pub(crate) trace: Vec<String>,
 }
 
 /// Plays one, and shrinks it if it fails., or until `stop`.
-pub fn play_one(campaign: &Campaign, seed: u64) -> Played {
+pub(crate) fn play_one(campaign: &Campaign, seed: u64) -> Played {
     let schedule = campaign.schedule(seed);
     let (outcome, lan) = play(&schedule, campaign.trace);
     let mut trace: Vec<String> = Vec::new();
@@ -71,7 +71,7 @@ pub fn play_one(campaign: &Campaign, seed: u64) -> Played {
 }
 
 /// Plays them all, or until `stop`.
-pub fn play_all(campaign: &Campaign, stop: &AtomicBool) -> Tally {
+pub(crate) fn play_all(campaign: &Campaign, stop: &AtomicBool) -> Tally {
     let next = AtomicU64::new(0);
     let failures = AtomicU64::new(0);
     let shared = Mutex::new((Tally::default(), BTreeMap::<u64, Played>::new()));
@@ -109,7 +109,9 @@ pub fn play_all(campaign: &Campaign, stop: &AtomicBool) -> Tally {
         let begin = Instant::now();
         while workers.iter().any(|worker| !worker.is_finished()) {
             std::thread::sleep(Duration::from_millis(100));
-            let played = shared.lock().map_or(0, |shared| shared.0.played() + shared.1.len() as u64);
+            let played = shared
+                .lock()
+                .map_or(0, |shared| shared.0.played() + shared.1.len() as u64);
             progress.tell(played, failures.load(Ordering::Relaxed), begin.elapsed());
         }
     });

@@ -48,11 +48,15 @@ impl Excuse {
     /// The sentence of PROTOCOL.md that grants it.
     pub const fn sentence(self) -> &'static str {
         match self {
-            Self::Eviction => "section 12, promise 3: \"but for [..] an eviction\"; section 7: \"all older ones deleted without overlap\"",
+            Self::Eviction => {
+                "section 12, promise 3: \"but for [..] an eviction\"; section 7: \"all older ones deleted without overlap\""
+            }
             Self::WithoutLaggards => {
                 "section 7: \"Only at (old key's expiry - DTD) [..] is a rollover activated without the laggards, and that raises an alarm\""
             }
-            Self::OutlivedKey => "section 12, promise 3: \"a key that outlived its lifetime under keep-last\"",
+            Self::OutlivedKey => {
+                "section 12, promise 3: \"a key that outlived its lifetime under keep-last\""
+            }
             Self::Silent => {
                 "section 7: \"A member leaves the live set only [..] when it is silent for hold and a push timed out\""
             }
@@ -295,7 +299,9 @@ impl Hellos {
         let changes = [(Turn::Activated, to), (Turn::Removed, from)];
         changes.into_iter().find_map(|(turn, left)| {
             let turned = self.turns.get(&(turn, hello.row.octets.clone()))?;
-            turned.iter().find_map(|turned| Self::unheard(nodes, turned, left))
+            turned
+                .iter()
+                .find_map(|turned| Self::unheard(nodes, turned, left))
         })
     }
 

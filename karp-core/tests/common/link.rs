@@ -120,7 +120,10 @@ impl std::fmt::Display for Link {
         match self.bursts {
             None => Ok(()),
             Some(Bursts { enter, leave, loss }) => {
-                write!(f, ", bursts of {loss} % ({enter} in 1000 begin, {leave} in 1000 end)")
+                write!(
+                    f,
+                    ", bursts of {loss} % ({enter} in 1000 begin, {leave} in 1000 end)"
+                )
             }
         }
     }

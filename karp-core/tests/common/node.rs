@@ -388,7 +388,11 @@ impl Node {
     /// What its routing protocols send with: the key table's row, or the one that their daemon was filled with.
     pub fn sends_with(&self, protocol: RoutingProtocol, now: u64) -> Option<Held> {
         match (&self.engine, &self.daemon) {
-            (Some(_), Some(daemon)) => daemon.sending.iter().find(|row| row.protocol == protocol).cloned(),
+            (Some(_), Some(daemon)) => daemon
+                .sending
+                .iter()
+                .find(|row| row.protocol == protocol)
+                .cloned(),
             _ => self.sending(protocol, now),
         }
     }

@@ -158,15 +158,33 @@ impl Attacker {
             2 => {
                 let exchanges = [34, 35, 37, 39, 40, 41, 42, 249];
                 let exchange = *self.dice.pick(&exchanges);
-                Forge::new(header.spi_i, header.spi_r, exchange, INITIATOR, header.id.wrapping_add(1))
-                    .payload(peek::SK, &self.dice.octets::<60>())
-                    .finish()
+                Forge::new(
+                    header.spi_i,
+                    header.spi_r,
+                    exchange,
+                    INITIATOR,
+                    header.id.wrapping_add(1),
+                )
+                .payload(peek::SK, &self.dice.octets::<60>())
+                .finish()
             }
             _ => self.dice.octets::<64>().to_vec(),
         };
-        let to = if self.dice.chance(50) { sent.from } else { self.somebody(lan) };
-        let from = if self.dice.chance(50) { sent.to } else { self.any(lan) };
-        let from = if from.ip().is_multicast() { self.any(lan) } else { from };
+        let to = if self.dice.chance(50) {
+            sent.from
+        } else {
+            self.somebody(lan)
+        };
+        let from = if self.dice.chance(50) {
+            sent.to
+        } else {
+            self.any(lan)
+        };
+        let from = if from.ip().is_multicast() {
+            self.any(lan)
+        } else {
+            from
+        };
         Some(Injection::new(from, to, octets).by(Maker::Forger))
     }
 

@@ -4,12 +4,7 @@ use std::fmt::{self, Display, Formatter};
 
 use karp_core::{command::RekeyReason, config::Settings, time::Duration};
 
-use crate::common::{
-    Link, Sign,
-    credentials::Proof,
-    lan::Family,
-    node::Host,
-};
+use crate::common::{Link, Sign, credentials::Proof, lan::Family, node::Host};
 
 /// Whom a fault strikes. Some are known only when it does.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -39,7 +34,11 @@ pub enum Fault {
     /// Everybody hears everybody.
     Heal,
     /// `to` does not hear `from` any more, or does again.
-    Reach { from: usize, to: usize, hears: bool },
+    Reach {
+        from: usize,
+        to: usize,
+        hears: bool,
+    },
     /// How every link is from now on that has no fault of its own.
     Link(Link),
     /// Datagrams of one exchange type are lost for so many ms, on their way from some to some; empty lists are everybody.
@@ -239,7 +238,11 @@ impl Display for Schedule {
             let host = hosts.get(at).copied().unwrap_or(Host::Reads);
             let priority = priorities.get(at).copied().unwrap_or(100);
             if clock != 0 || host != Host::Reads || priority != 100 || strangers.contains(&at) {
-                let stranger = if strangers.contains(&at) { ", a stranger" } else { "" };
+                let stranger = if strangers.contains(&at) {
+                    ", a stranger"
+                } else {
+                    ""
+                };
                 odd.push(format!(
                     "{}: clock {clock:+} ppm, host {host:?}, priority {priority}{stranger}",
                     name(at)
@@ -250,7 +253,12 @@ impl Display for Schedule {
         for (at, fault) in &self.faults {
             writeln!(f, "{:>7}.{:03} s  {fault:?}", at / 1000, at % 1000)?;
         }
-        write!(f, "{:>7}.{:03} s  everything is mended", self.span / 1000, self.span % 1000)
+        write!(
+            f,
+            "{:>7}.{:03} s  everything is mended",
+            self.span / 1000,
+            self.span % 1000
+        )
     }
 }
 

@@ -6,13 +6,14 @@ use std::{
     rc::Rc,
 };
 
-use karp_core::{
-    algorithm::RoutingProtocol,
-    command::Command,
-    io::Role,
-};
+use karp_core::{algorithm::RoutingProtocol, command::Command, io::Role};
 
-use crate::common::{Lan, Link, Sign, credentials::Proof, node::Host, wire::{Hand, Sent}};
+use crate::common::{
+    Lan, Link, Sign,
+    credentials::Proof,
+    node::Host,
+    wire::{Hand, Sent},
+};
 
 use super::{
     attacker::Attacker,
@@ -110,8 +111,6 @@ pub fn lan(schedule: &Schedule) -> Lan {
         for stranger in setup.strangers.iter().filter(|stranger| **stranger < names.len()) {
             if *stranger == at {
                 node.realm = 1 + at as u32;
-                let others = names.iter().enumerate().filter(|(other, _)| *other != at);
-                others.for_each(|(_, other)| node.store.spoil(other));
             } else {
                 node.store.spoil(&names[*stranger]);
             }
@@ -155,7 +154,11 @@ fn run(schedule: &Schedule, lan: &mut Lan) -> u64 {
     let losing = Rc::<RefCell<Vec<Losing>>>::default();
     let mut run = Run {
         schedule,
-        pending: schedule.faults.iter().map(|(at, fault)| (*at, 0, fault.clone())).collect(),
+        pending: schedule
+            .faults
+            .iter()
+            .map(|(at, fault)| (*at, 0, fault.clone()))
+            .collect(),
         armed: Vec::new(),
         attackers: Vec::new(),
         losing: Rc::clone(&losing),
@@ -165,9 +168,11 @@ fn run(schedule: &Schedule, lan: &mut Lan) -> u64 {
     run.faults(lan);
     run.losing.borrow_mut().clear();
     mend(lan);
-    let settled = lan.expect(bounds::quiet(schedule), "promise 6: one GCKS and one key everywhere", |lan| {
-        lan.nodes.iter().all(|node| !node.is_paused()) && lan.is_settled()
-    });
+    let settled = lan.expect(
+        bounds::quiet(schedule),
+        "promise 6: one GCKS and one key everywhere",
+        |lan| lan.nodes.iter().all(|node| !node.is_paused()) && lan.is_settled(),
+    );
     stays(lan, schedule);
     settled
 }
@@ -177,10 +182,16 @@ impl Run<'_> {
         loop {
             let due = self.pending.iter().map(|(at, ..)| *at);
             let attacks = self.attackers.iter().map(|attacker| attacker.next);
-            let next = due.chain(attacks).min().unwrap_or(u64::MAX).min(self.schedule.span);
+            let next = due
+                .chain(attacks)
+                .min()
+                .unwrap_or(u64::MAX)
+                .min(self.schedule.span);
             let armed = &self.armed;
             lan.run_until(next.saturating_sub(lan.now), |lan| {
-                armed.iter().any(|armed| lan.signs[armed.sign as usize].0 > armed.seen)
+                armed
+                    .iter()
+                    .any(|armed| lan.signs[armed.sign as usize].0 > armed.seen)
             });
             if lan.now >= self.schedule.span {
                 return;
@@ -258,7 +269,12 @@ impl Run<'_> {
             Fault::Heal => lan.heal(),
             Fault::Reach { from, to, hears } => lan.set_reach(from, to, hears),
             Fault::Link(link) => lan.link = link,
-            Fault::Lose { exchange, from, to, ms } => self.losing.borrow_mut().push(Losing {
+            Fault::Lose {
+                exchange,
+                from,
+                to,
+                ms,
+            } => self.losing.borrow_mut().push(Losing {
                 exchange,
                 from,
                 to,
@@ -279,7 +295,12 @@ impl Run<'_> {
                     tell(lan, who(Who::Gcks), Command::Evict(&gone));
                 }
             }
-            Fault::Attack { attack, ms, every, salt } => {
+            Fault::Attack {
+                attack,
+                ms,
+                every,
+                salt,
+            } => {
                 let attacker = Attacker::new(attack, self.schedule.seed, salt, lan.now, every, ms);
                 self.attackers.push(attacker);
             }

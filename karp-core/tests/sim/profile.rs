@@ -164,7 +164,9 @@ impl Draw {
             }
         }
         if dice.chance(50) || profile == Profile::Clocks {
-            setup.clocks = (0..self.nodes).map(|_| dice.between(0, 20_000) as i64 - 10_000).collect();
+            setup.clocks = (0..self.nodes)
+                .map(|_| dice.between(0, 20_000) as i64 - 10_000)
+                .collect();
         }
         if dice.chance(20) || profile == Profile::Hosts {
             for host in &mut setup.hosts {
@@ -281,7 +283,9 @@ impl Draw {
             1 => {
                 let split = self.split();
                 self.faults.push((at, split));
-                let after = *self.dice.pick(&[0, 1, 5, 250, 1_000, 3_900, 4_000, 4_100, 7_950, 8_000, 8_050]);
+                let after = *self
+                    .dice
+                    .pick(&[0, 1, 5, 250, 1_000, 3_900, 4_000, 4_100, 7_950, 8_000, 8_050]);
                 self.when(at, Sign::Office, 40_000, after, Fault::Heal);
                 self.faults.push((at + 45_000, Fault::Heal));
             }
@@ -312,19 +316,25 @@ impl Draw {
             });
         }
         let before = self.dice.chance(50);
-        self.faults.push((if before { at } else { heals }, Fault::Link(link)));
+        self.faults
+            .push((if before { at } else { heals }, Fault::Link(link)));
         self.faults.push((heals, Fault::Heal));
         if self.dice.chance(40) {
             let who = self.anybody();
-            self.faults.push((heals + self.dice.below(10_000), Fault::Rekey(who, RekeyReason::Operator)));
+            self.faults.push((
+                heals + self.dice.below(10_000),
+                Fault::Rekey(who, RekeyReason::Operator),
+            ));
         }
-        self.faults.push((heals + self.dice.between(8_000, 30_000), Fault::Link(Link::CLEAN)));
+        self.faults
+            .push((heals + self.dice.between(8_000, 30_000), Fault::Link(Link::CLEAN)));
     }
 
     fn activates(&mut self, at: u64) {
         // Some miss the updates, then the key server dies right after an Activate went out.
         let some = self.some();
-        self.faults.push((at, Fault::Rekey(Who::Gcks, RekeyReason::Operator)));
+        self.faults
+            .push((at, Fault::Rekey(Who::Gcks, RekeyReason::Operator)));
         let after = *self.dice.pick(&[0, 1, 2, 50, 200, 900, 1_100, 3_000]);
         let dies = match self.dice.below(3) {
             0 => Fault::Pause(Who::Gcks, self.dice.between(3_000, 15_000)),
@@ -349,11 +359,15 @@ impl Draw {
 
     fn merges(&mut self, at: u64) {
         let (left, right) = self.halves();
-        self.faults.push((at, Fault::Split(vec![left.clone(), right.clone()])));
+        self.faults
+            .push((at, Fault::Split(vec![left.clone(), right.clone()])));
         for half in [&left, &right] {
             if self.dice.chance(50) {
                 let who = Who::Node(*self.dice.pick(half));
-                self.faults.push((at + self.dice.between(8_000, 14_000), Fault::Rekey(who, RekeyReason::Operator)));
+                self.faults.push((
+                    at + self.dice.between(8_000, 14_000),
+                    Fault::Rekey(who, RekeyReason::Operator),
+                ));
             }
         }
         let heals = at + self.dice.between(6_000, 35_000);
@@ -375,23 +389,35 @@ impl Draw {
             };
             self.faults.push((soon, fault));
             if self.dice.chance(30) {
-                self.faults.push((soon + self.dice.below(3_000), Fault::Reboot(who)));
+                self.faults
+                    .push((soon + self.dice.below(3_000), Fault::Reboot(who)));
             }
         }
-        self.faults.push((heals + self.dice.between(12_000, 25_000), Fault::Heal));
+        self.faults
+            .push((heals + self.dice.between(12_000, 25_000), Fault::Heal));
         self.revive(heals);
     }
 
     fn pushes(&mut self, at: u64) {
         let some = self.some();
-        let exchange = *self.dice.pick(&[GSA_INBAND_REKEY, GSA_REGISTRATION, GSA_REKEY, INFORMATIONAL]);
+        let exchange = *self
+            .dice
+            .pick(&[GSA_INBAND_REKEY, GSA_REGISTRATION, GSA_REKEY, INFORMATIONAL]);
         let ms = self.dice.between(3_000, 30_000);
         let (from, to) = match self.dice.below(3) {
             0 => (Vec::new(), Vec::new()),
             1 => (some, Vec::new()),
             _ => (Vec::new(), some),
         };
-        self.faults.push((at, Fault::Lose { exchange, from, to, ms }));
+        self.faults.push((
+            at,
+            Fault::Lose {
+                exchange,
+                from,
+                to,
+                ms,
+            },
+        ));
         let who = self.anybody();
         let also = match self.dice.below(4) {
             0 => Fault::Rekey(who, RekeyReason::Operator),
@@ -422,7 +448,14 @@ impl Draw {
             // One does not hear another.
             0 => {
                 let (from, to) = self.two();
-                self.faults.push((at, Fault::Reach { from, to, hears: false }));
+                self.faults.push((
+                    at,
+                    Fault::Reach {
+                        from,
+                        to,
+                        hears: false,
+                    },
+                ));
             }
             // One hears nobody, or nobody hears it.
             1 => {
@@ -430,7 +463,14 @@ impl Draw {
                 let mute = self.dice.chance(50);
                 for other in (0..self.nodes).filter(|other| *other != one) {
                     let (from, to) = if mute { (one, other) } else { (other, one) };
-                    self.faults.push((at, Fault::Reach { from, to, hears: false }));
+                    self.faults.push((
+                        at,
+                        Fault::Reach {
+                            from,
+                            to,
+                            hears: false,
+                        },
+                    ));
                 }
             }
             // A chain: each hears its neighbours alone.
@@ -438,34 +478,76 @@ impl Draw {
                 let order = self.dice.shuffled((0..self.nodes).collect::<Vec<usize>>());
                 for a in 0..order.len() {
                     for b in (0..order.len()).filter(|b| a.abs_diff(*b) > 1) {
-                        self.faults.push((at, Fault::Reach { from: order[a], to: order[b], hears: false }));
+                        self.faults.push((
+                            at,
+                            Fault::Reach {
+                                from: order[a],
+                                to: order[b],
+                                hears: false,
+                            },
+                        ));
                     }
                 }
             }
             // Two halves with one router that both hear.
             _ => {
                 let (left, right) = self.halves();
-                for (a, b) in left.iter().skip(1).flat_map(|a| right.iter().map(move |b| (*a, *b))) {
-                    self.faults.push((at, Fault::Reach { from: a, to: b, hears: false }));
-                    self.faults.push((at, Fault::Reach { from: b, to: a, hears: false }));
+                for (a, b) in left
+                    .iter()
+                    .skip(1)
+                    .flat_map(|a| right.iter().map(move |b| (*a, *b)))
+                {
+                    self.faults.push((
+                        at,
+                        Fault::Reach {
+                            from: a,
+                            to: b,
+                            hears: false,
+                        },
+                    ));
+                    self.faults.push((
+                        at,
+                        Fault::Reach {
+                            from: b,
+                            to: a,
+                            hears: false,
+                        },
+                    ));
                 }
             }
         }
         if self.dice.chance(50) {
-            let who = if self.dice.chance(50) { Who::Gcks } else { self.anybody() };
-            self.faults.push((at + self.dice.below(10_000), Fault::Reboot(who)));
+            let who = if self.dice.chance(50) {
+                Who::Gcks
+            } else {
+                self.anybody()
+            };
+            self.faults
+                .push((at + self.dice.below(10_000), Fault::Reboot(who)));
         }
         self.faults.push((ends, Fault::Heal));
     }
 
     fn restarts(&mut self, at: u64) {
-        let who = if self.dice.chance(30) { Who::Gcks } else { self.anybody() };
+        let who = if self.dice.chance(30) {
+            Who::Gcks
+        } else {
+            self.anybody()
+        };
         // The same router must be meant twice.
-        let who = if who == Who::Gcks { Who::Node(self.nodes - 1) } else { who };
+        let who = if who == Who::Gcks {
+            Who::Node(self.nodes - 1)
+        } else {
+            who
+        };
         self.faults.push((at, Fault::StopKeying(who)));
-        self.faults.push((at + self.dice.below(25_000), Fault::Start(who)));
+        self.faults
+            .push((at + self.dice.below(25_000), Fault::Start(who)));
         if self.dice.chance(50) {
-            self.faults.push((at + self.dice.below(8_000), Fault::Rekey(Who::Gcks, RekeyReason::Operator)));
+            self.faults.push((
+                at + self.dice.below(8_000),
+                Fault::Rekey(Who::Gcks, RekeyReason::Operator),
+            ));
         }
     }
 
@@ -497,10 +579,17 @@ impl Draw {
             1 => self.dice.between(3_500, 9_000),
             _ => self.dice.between(9_000, 60_000),
         };
-        let who = if self.dice.chance(40) { Who::Gcks } else { self.anybody() };
+        let who = if self.dice.chance(40) {
+            Who::Gcks
+        } else {
+            self.anybody()
+        };
         self.faults.push((at, Fault::Pause(who, ms)));
         if self.dice.chance(30) {
-            self.faults.push((at + self.dice.below(2_000), Fault::Rekey(Who::Gcks, RekeyReason::Operator)));
+            self.faults.push((
+                at + self.dice.below(2_000),
+                Fault::Rekey(Who::Gcks, RekeyReason::Operator),
+            ));
         }
     }
 
@@ -509,7 +598,15 @@ impl Draw {
         let at = self.dice.below(SPAN.saturating_sub(ms).max(1));
         let every = self.dice.between(every / 4, every * 4);
         let salt = self.dice.below(1 << 30);
-        self.faults.push((at, Fault::Attack { attack, ms, every, salt }));
+        self.faults.push((
+            at,
+            Fault::Attack {
+                attack,
+                ms,
+                every,
+                salt,
+            },
+        ));
     }
 
     fn when(&mut self, at: u64, sign: Sign, within: u64, after: u64, then: Fault) {
@@ -527,7 +624,8 @@ impl Draw {
     fn revive(&mut self, at: u64) {
         for who in 0..self.nodes {
             if self.dice.chance(60) {
-                self.faults.push((at + self.dice.between(500, 20_000), Fault::Start(Who::Node(who))));
+                self.faults
+                    .push((at + self.dice.between(500, 20_000), Fault::Start(Who::Node(who))));
             }
         }
     }
