@@ -191,16 +191,10 @@ impl Lan {
         if flight.octets.get(18) != Some(&peek::GCKS_ELECTION) {
             return;
         }
-        let names = |back: usize| {
-            let start = flight.octets.len().checked_sub(back)?;
-            flight.octets.get(start..start + 16)
-        };
         let now = self.now;
         let node = &mut self.nodes[flight.to];
         node.follow();
-        // An heir knows others by any Rekey SA that it holds (section 7).
-        let known = |back: usize| node.followed.iter().any(|spi| names(back) == Some(&spi[..]));
-        if known(32) || known(72) {
+        if node.authenticates(&flight.octets) {
             node.heard.insert(by, now);
         }
     }
@@ -238,7 +232,9 @@ impl Lan {
         }
         if handled == Handled::Accepted {
             self.nodes[at].told.current = false;
-            if self.record.is_some() {
+            // What was a hint then may be authenticated now, and is as good as late (section 5.1).
+            let hint = octets.get(18) == Some(&peek::GCKS_ELECTION) && !self.nodes[at].authenticates(octets);
+            if self.record.is_some() && !hint {
                 self.nodes[at].seen.insert(digest(octets));
             }
         }

@@ -104,6 +104,8 @@ pub struct Node {
     pub identity: Identity,
     pub address: SocketAddr,
     pub store: Store,
+    /// What a scenario gave it as its priority, for those that ask.
+    pub priority: u16,
     /// Applied to the settings, in order, at every start.
     pub tweaks: Vec<Tweak>,
     /// Who may have keys in common: an outsider, or somebody evicted, is of another realm.
@@ -158,6 +160,7 @@ impl Node {
             identity: Identity::fqdn(name).unwrap(),
             address,
             store,
+            priority: 100,
             tweaks: Vec::new(),
             realm: 0,
             realm_since: 0,
@@ -346,6 +349,17 @@ impl Node {
                 self.followed.remove(0);
             }
         }
+    }
+
+    /// Whether an announcement has the MAC of a Rekey SA that it followed: an heir knows others by any that it holds
+    /// (section 7). The last MAC or the last but one names it (section 5.1).
+    pub fn authenticates(&self, announcement: &[u8]) -> bool {
+        let names = |back: usize| {
+            let start = announcement.len().checked_sub(back)?;
+            announcement.get(start..start + 16)
+        };
+        let mut followed = self.followed.iter();
+        followed.any(|spi| names(32) == Some(&spi[..]) || names(72) == Some(&spi[..]))
     }
 
     pub fn is_up(&self) -> bool {

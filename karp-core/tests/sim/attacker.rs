@@ -95,7 +95,14 @@ impl Attacker {
 
     fn flip(&mut self, lan: &Lan) -> Option<Injection> {
         let sent = self.recorded(lan)?;
-        let at = self.dice.index(sent.octets.len());
+        // The second MAC of an announcement is for those who do not hold the first one's Rekey SA. For the others the
+        // message is the same without it (section 5.1).
+        let macs = peek::payloads(&sent.octets)
+            .iter()
+            .filter(|payload| payload.notify().is_some_and(|notify| notify.0 == peek::GROUP_MAC))
+            .count();
+        let spared = if macs == 2 { 40 } else { 0 };
+        let at = self.dice.index(sent.octets.len() - spared);
         let mask = 1 << self.dice.below(8);
         let octets = forge::flipped(&sent.octets, at, mask);
         Some(Injection::new(sent.from, sent.to, octets).by(Maker::Forger))

@@ -6,12 +6,11 @@ use std::{
     rc::Rc,
 };
 
-use karp_core::{algorithm::RoutingProtocol, command::Command, io::Role};
+use karp_core::{algorithm::RoutingProtocol, command::Command, identity::Grant, io::Role};
 
 use crate::common::{
     Lan, Link, Sign,
-    credentials::Proof,
-    node::Host,
+    node::{Host, Node},
     wire::{Hand, Sent},
 };
 
@@ -108,6 +107,7 @@ pub fn lan(schedule: &Schedule) -> Lan {
         node.host = setup.hosts.get(at).copied().unwrap_or(Host::Reads);
         let priority = setup.priorities.get(at).copied().unwrap_or(100);
         node.set(move |settings| settings.priority = priority);
+        node.priority = priority;
         for stranger in setup.strangers.iter().filter(|stranger| **stranger < names.len()) {
             if *stranger == at {
                 node.realm = 1 + at as u32;
@@ -167,13 +167,13 @@ fn run(schedule: &Schedule, lan: &mut Lan) -> u64 {
     lan.start_all();
     run.faults(lan);
     run.losing.borrow_mut().clear();
-    mend(lan);
+    mend(lan, schedule);
     let settled = lan.expect(
         bounds::quiet(schedule),
         "promise 6: one GCKS and one key everywhere",
-        |lan| lan.nodes.iter().all(|node| !node.is_paused()) && lan.is_settled(),
+        is_one,
     );
-    stays(lan, schedule);
+    stays(lan);
     settled
 }
 
@@ -352,32 +352,48 @@ fn lose(losing: &[Losing], sent: &Sent, hand: &mut Hand) {
 }
 
 /// Nothing goes wrong any more: everybody runs, and hears everybody.
-fn mend(lan: &mut Lan) {
+fn mend(lan: &mut Lan, schedule: &Schedule) {
     lan.note("everything is mended");
     lan.heal();
     lan.link = Link::CLEAN;
     lan.links.clear();
+    lan.run_until(120_000, |lan| !lan.nodes.iter().any(Node::is_paused));
     for at in 0..lan.nodes.len() {
         start(lan, at);
+        // Somebody has to be willing: the text promises no GCKS where all have priority 0 (section 5.2).
+        let priority = schedule.setup.priorities.get(at).copied().unwrap_or(100);
+        _ = lan.command(at, Command::SetPriority(priority));
     }
 }
 
+/// The routers that were not put out, and whom the others trust.
+fn group(lan: &Lan) -> Vec<usize> {
+    (0..lan.nodes.len())
+        .filter(|at| lan.nodes[*at].realm == 0)
+        .collect()
+}
+
+/// One GCKS and one key for all of the group.
+fn is_one(lan: &Lan) -> bool {
+    let group = group(lan);
+    let willing = group.iter().any(|at| lan.nodes[*at].priority > 0);
+    !willing || lan.is_one_group(&group)
+}
+
 /// The group that was found stays: nothing is refused, and everybody is everybody's neighbour.
-fn stays(lan: &mut Lan, schedule: &Schedule) {
+fn stays(lan: &mut Lan) {
     lan.run(bounds::STAYS);
-    if !lan.is_settled() {
+    if !is_one(lan) {
         // A rollover may be on its way just now.
-        lan.expect(5_000, "promise 6: the group stays one", Lan::is_settled);
+        lan.expect(5_000, "promise 6: the group stays one", is_one);
     }
-    for a in 0..schedule.nodes {
-        for b in 0..schedule.nodes {
-            let friends = a != b && lan.nodes[a].realm == lan.nodes[b].realm;
-            if friends && !lan.hellos.are_neighbours(a, b) {
-                lan.fail(&format!(
-                    "promise 6: {} and {} accept no routing packets of each other",
-                    lan.nodes[a].name, lan.nodes[b].name
-                ));
-            }
+    let group = group(lan);
+    for (a, b) in group.iter().flat_map(|a| group.iter().map(move |b| (*a, *b))) {
+        if a != b && !lan.hellos.are_neighbours(a, b) {
+            lan.fail(&format!(
+                "promise 6: {} and {} accept no routing packets of each other",
+                lan.nodes[a].name, lan.nodes[b].name
+            ));
         }
     }
 }

@@ -110,8 +110,14 @@ pub fn schedule(seed: u64, profile: Option<Profile>, nodes: Option<usize>) -> Sc
         dice,
         nodes,
         faults: Vec::new(),
+        evictions: false,
     };
-    let setup = draw.setup(profile);
+    draw.evictions = draw.dice.chance(50);
+    let mut setup = draw.setup(profile);
+    if profile == Profile::Leavers && draw.evictions {
+        // Who was put out is remembered for so long (section 7).
+        setup.rekey_sa_lifetime = 1_000;
+    }
     draw.background(profile);
     draw.aim(profile);
     let mut faults = draw.faults;
@@ -130,6 +136,8 @@ struct Draw {
     dice: Dice,
     nodes: usize,
     faults: Vec<(u64, Fault)>,
+    /// Routers are put out.
+    evictions: bool,
 }
 
 impl Draw {
@@ -561,7 +569,7 @@ impl Draw {
             2 => self.faults.push((at, Fault::HandOff)),
             3 => self.faults.push((at, Fault::Priority(Who::Gcks, 0))),
             4 => self.faults.push((at, Fault::Priority(who, 1_000))),
-            _ if self.dice.chance(30) => self.faults.push((at, Fault::Evict(who))),
+            _ if self.evictions && self.dice.chance(50) => self.faults.push((at, Fault::Evict(who))),
             _ => self.faults.push((at, Fault::Reboot(who))),
         }
         let soon = at + self.dice.between(200, 8_000);
