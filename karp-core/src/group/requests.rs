@@ -327,7 +327,7 @@ impl Core<'_> {
                         reply.message_id,
                         purpose,
                     );
-                    self.state_sent(row, purpose == Some(Purpose::Whole) && len.is_some());
+                    self.state_sent(row, purpose.is_some() && len.is_some());
                     len
                 }
                 ReplyKind::InbandRekey => {
