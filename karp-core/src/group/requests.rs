@@ -198,7 +198,7 @@ impl Core<'_> {
             buffer.get_mut(..MAX_DATAGRAM)?,
             fill,
             |wrap, message, slots| match (&draft, slots) {
-                (Some(draft), Some(slots)) => draft.wrap(slots, wrap, keys, node, message),
+                (Some(draft), Some(slots)) => draft.wrap(slots, wrap, keys, &node.sas, message),
                 _ => Some(()),
             },
         )
@@ -327,7 +327,7 @@ impl Core<'_> {
                         reply.message_id,
                         purpose,
                     );
-                    self.state_sent(row, purpose == Some(Purpose::Whole) && len.is_some());
+                    self.state_sent(row, purpose.is_some() && len.is_some());
                     len
                 }
                 ReplyKind::InbandRekey => {

@@ -26,7 +26,7 @@ pub mod trace;
 pub mod view;
 pub mod wire;
 
-pub use lan::Lan;
+pub use lan::{Lan, Sign};
 pub use link::Link;
 
 /// Runs a scenario with several seeds. `KARP_SEED=7` runs one alone, `KARP_SEEDS=500` runs 500, from
