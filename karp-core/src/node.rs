@@ -130,9 +130,12 @@ impl RekeySas {
     }
 
     /// How many have come since this one: 0 for the current and the next.
-    pub(crate) fn age(&self, spi: &[u8; 16]) -> usize {
-        let former = self.formers.iter().position(|sa| sa.spi == *spi);
-        former.map_or(0, |at| at.saturating_add(1))
+    pub(crate) fn age(&self, spi: &[u8; 16]) -> u8 {
+        let mut rows = self.rows.iter().flatten();
+        match rows.find(|row| row.1.spi == *spi) {
+            Some((Part::Former(at), _)) => at.saturating_add(1),
+            Some((Part::Current | Part::Next, _)) | None => 0,
+        }
     }
 
     pub(crate) fn former(&self) -> Option<&RekeySa> {
