@@ -133,6 +133,8 @@ pub struct Node {
     pub seen: HashSet<u64>,
     /// When this boot last heard each router announce itself under the Rekey SA that both follow.
     pub heard: BTreeMap<usize, u64>,
+    /// Since when its routing protocols have run on alone, until they have the keys of a state again.
+    pub alone_since: Option<u64>,
     /// Its hold in ms, as it was last configured.
     pub hold: u64,
     /// The Rekey SAs that this boot followed, the last three.
@@ -179,6 +181,7 @@ impl Node {
             daemon: None,
             seen: HashSet::new(),
             heard: BTreeMap::new(),
+            alone_since: None,
             hold: 0,
             followed: Vec::new(),
             paused_since: 0,
@@ -211,6 +214,7 @@ impl Node {
 
     /// The key management stops; the routing protocols go on with the keys that they have.
     pub fn stop_keying(&mut self, now: u64) {
+        self.alone_since = self.alone_since.or(Some(now));
         let evictions = self.engine().evictions(self.clock.local(now)).collect();
         let table = match self.host {
             Host::Reads => Some(self.table(now)),
@@ -287,6 +291,7 @@ impl Node {
         let kept = self.kept.take();
         if kept.is_none() {
             self.lives += 1;
+            self.alone_since = None;
         }
         self.seen.clear();
         self.heard.clear();
@@ -369,6 +374,11 @@ impl Node {
     /// Whether its routing protocols run.
     pub fn routes(&self) -> bool {
         self.is_up() || self.kept.is_some()
+    }
+
+    /// Whether its routing protocols have run on alone for longer than its hold.
+    pub fn is_cut_off(&self, now: u64) -> bool {
+        self.alone_since.is_some_and(|since| now - since > self.hold)
     }
 
     pub fn is_paused(&self) -> bool {
