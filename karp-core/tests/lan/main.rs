@@ -15,6 +15,8 @@
 
 #[path = "../common/mod.rs"]
 mod common;
+#[path = "../sim/mod.rs"]
+mod sim;
 
 mod attack;
 mod authorisation;
