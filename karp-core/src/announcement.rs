@@ -330,6 +330,8 @@ impl Core<'_> {
         if heard.claims_anew && followed && self.node.office.is_none() {
             // Nobody has proved that it is the GCKS: nothing of what is known of it changes but that it is there.
             self.heard_peer(row, &heard);
+            self.registrant_changed(row);
+            self.former_heard(row);
             return Ok(());
         }
         let proved = peer
@@ -346,6 +348,8 @@ impl Core<'_> {
         self.node.stirred = true;
         self.note_other_office(row, &heard);
         self.heard_peer(row, &heard);
+        self.registrant_changed(row);
+        self.former_heard(row);
         Ok(())
     }
 

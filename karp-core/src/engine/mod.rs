@@ -147,6 +147,8 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             leaving: false,
             announce: false,
             stirred: false,
+            replies_owed: false,
+            joins_untold: false,
             told_role: Role::Left,
             told_gcks: None,
             now,

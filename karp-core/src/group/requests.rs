@@ -309,10 +309,24 @@ impl Core<'_> {
 
     /// Writes the next answer that is owed, from the present state and under a fresh IV.
     pub(crate) fn poll_replies(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
+        if !self.node.replies_owed {
+            debug_assert!(
+                !self.peers.rows().any(|peer| peer.reply.is_some()),
+                "who owes an answer says so"
+            );
+            return None;
+        }
         loop {
             let now = self.now;
-            let due = |peer: &crate::peer::Peer| peer.reply.is_some_and(|reply| reply.at <= now);
-            let row = self.peers.find(due)?;
+            let mut later = false;
+            let due = |peer: &crate::peer::Peer| {
+                later |= peer.reply.is_some();
+                peer.reply.is_some_and(|reply| reply.at <= now)
+            };
+            let Some(row) = self.peers.find(due) else {
+                self.node.replies_owed = later;
+                return None;
+            };
             let peer = self.peers.get_mut(row)?;
             let Some(reply) = peer.reply.take() else { continue };
             let to = peer.address;
