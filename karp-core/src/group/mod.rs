@@ -20,6 +20,8 @@ mod update;
 pub(crate) use apply::manual_bit;
 pub use key::TrafficKey;
 pub(crate) use membership::{Legacy, Membership};
+#[cfg(test)]
+pub(crate) use merge::MergeAsLesser;
 pub(crate) use office::Office;
 pub(crate) use state::{CheckedState, CheckedTek, NewRekeySa, StateDraft};
 
