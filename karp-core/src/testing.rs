@@ -8,9 +8,10 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
 
 use crate::{
     config::{Config, Settings},
-    crypto::{RekeySaKeys, Secret, SigningKey, shared_key_auth},
+    crypto::{DhSecret, IkeKeys, RekeySaKeys, Secret, SigningKey, shared_key_auth},
     election::{Input, Survey},
     engine::Engine,
+    exchange::IkeSa,
     group::TrafficKey,
     identity::{AuthMethod, Credentials, Grant, Identity},
     io::{MessageKind, Output},
@@ -311,6 +312,17 @@ impl Core<'_> {
 
     pub(crate) fn registrant_of(&mut self, row: Handle) -> &mut Registrant {
         self.peer_mut(row).registrant.as_mut().unwrap()
+    }
+
+    /// An IKE SA with nobody in particular, in which this node was the initiator or not.
+    pub(crate) fn test_sa(&mut self, initiator: bool) -> IkeSa {
+        let (own, theirs) = (DhSecret::generate(self.rng), DhSecret::generate(self.rng));
+        let shared = own.agree(&theirs.public()).unwrap();
+        let (mut spi_i, mut spi_r) = ([0; 8], [0; 8]);
+        self.rng.fill_bytes(&mut spi_i);
+        self.rng.fill_bytes(&mut spi_r);
+        let keys = IkeKeys::derive(&shared, &[1; 32], &[2; 32], &spi_i, &spi_r);
+        IkeSa::new(keys, spi_i, spi_r, initiator, 0)
     }
 
     /// A node known by hints alone, heard at `ms`.

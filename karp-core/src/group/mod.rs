@@ -15,6 +15,8 @@ mod requests;
 pub mod rollover;
 mod state;
 mod succession;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub(crate) use apply::manual_bit;
