@@ -589,3 +589,28 @@ impl Core<'_> {
         self.node.timers.set_earlier(Timer::Hello, at);
     }
 }
+
+#[cfg(test)]
+impl Heard {
+    /// What the peer in `row` announces of itself under this Rekey SA, for tests of what follows.
+    pub(crate) fn from_peer(
+        core: &Core<'_>,
+        row: Handle,
+        claim: ElectionState,
+        under: Option<[u8; 16]>,
+    ) -> Self {
+        let peer = core.peers.get(row);
+        Self {
+            identity: peer.map_or_else(|| core.own_identity().clone(), |peer| peer.identity.clone()),
+            instance: peer
+                .and_then(|peer| peer.instance)
+                .map_or([0; 8], |known| known.instance),
+            sequence: 0,
+            claim,
+            handoff: None,
+            under,
+            row: Some(row),
+            claims_anew: false,
+        }
+    }
+}

@@ -171,7 +171,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
         })
     }
 
-    fn core(&mut self) -> Core<'_> {
+    pub(crate) fn core(&mut self) -> Core<'_> {
         Core::new(
             &mut self.node,
             self.storage.slots(),
