@@ -27,6 +27,7 @@ impl Core<'_> {
     }
 
     /// It has lost office and membership, is Initial, and keeps its unexpired keys.
+    #[inline(never)]
     fn pause(&mut self) {
         crate::counters::bump(&mut self.node.counters.pauses);
         if self.node.leaving || self.node.goodbyes > 0 {
@@ -73,6 +74,8 @@ impl Core<'_> {
         Output::Idle { next }
     }
 
+    // What stands here and in `dispatch` one after the other is not inlined into it: on a small machine's stack the frames
+    // of all of them would lie side by side, though one at a time is in use.
     fn run_due(&mut self) {
         let now = self.now;
         // Each timer at most once: what it starts lies in the future.
@@ -151,6 +154,7 @@ impl Core<'_> {
     }
 
     /// Updates and announcements come before a flood of owed answers.
+    #[inline(never)]
     fn next_message(&mut self, buffer: &mut [u8]) -> Option<(usize, core::net::SocketAddr, MessageKind)> {
         let group = self.node.config.settings().multicast;
         if self.node.leaving && self.node.office.is_none() {

@@ -11,6 +11,7 @@ use crate::{
 
 impl Core<'_> {
     /// The next thing that the host was not told yet.
+    #[inline(never)]
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         let role = self.node.election.role();
         if role != self.node.told_role {

@@ -118,6 +118,7 @@ impl Core<'_> {
     }
 
     /// Takes office with the traffic keys that this node has, unchanged, under a Rekey SA of its own (section 5.5).
+    #[inline(never)]
     pub(crate) fn take_office(&mut self) {
         let (spi, keys, seal, wrap) = self.make_rekey_sa();
         let settings = self.node.config.settings();
@@ -483,6 +484,7 @@ impl Core<'_> {
     }
 
     /// What time does to an office.
+    #[inline(never)]
     pub(crate) fn run_office(&mut self) {
         let now = self.now;
         let Some(office) = self.node.office.as_mut() else {
