@@ -145,6 +145,7 @@ impl Core<'_> {
         self.node.membership = None;
         self.node.office = None;
         self.node.legacy = None;
+        self.node.term_key = None;
         self.node.refusals.clear();
         self.node.wanted.clear();
         self.node.evicted.clear();

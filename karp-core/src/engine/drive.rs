@@ -36,8 +36,9 @@ impl Core<'_> {
         }
         self.step(Input::Paused);
         self.node.office = None;
-        self.node.sas.next = None;
+        self.node.sas.drop_next();
         self.node.legacy = None;
+        self.node.term_key = None;
         self.node.membership = None;
         self.node.refusals.clear();
         self.handshakes.retain(|_| false);

@@ -6,11 +6,11 @@ use core::net::SocketAddr;
 use super::{
     IkeSa,
     auth::Covered,
-    half_open::{ANSWERED_LIFE, AuthAnswer, HalfOpenStage},
+    half_open::{ANSWERED_LIFE, AuthAnswer, HalfOpenStage, JudgedAuth},
     sa::wire_fault,
 };
 use crate::{
-    crypto::IkeKeys,
+    crypto::{DEEP, IkeKeys, apart},
     error::DropReason,
     group::StateDraft,
     identity::Identity,
@@ -59,7 +59,7 @@ impl Core<'_> {
             })
             .ok_or(DropReason::UnknownSpi)?;
         let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);
-        self.derive_keys(row)?;
+        apart::<DEEP, _>(|| self.derive_keys(row))?;
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         match &half_open.stage {
             // A repeat of the request that was answered: the same octets again. Whoever sends it need not be the peer,
@@ -68,10 +68,10 @@ impl Core<'_> {
                 half_open.owed = true;
                 return Ok(());
             }
-            HalfOpenStage::Judged { .. } => return Err(DropReason::RepeatedTooSoon),
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. } => {}
+            HalfOpenStage::Keyed { verdict: Some(_), .. } => return Err(DropReason::RepeatedTooSoon),
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {}
         }
-        let request = self.verify_auth_request(row, octets)?;
+        let request = apart::<DEEP, _>(|| self.verify_auth_request(row, octets))?;
         if let Some(half_open) = self.half_open_mut(row) {
             half_open.octets = half_open.octets.saturating_add(len);
         }
@@ -98,7 +98,12 @@ impl Core<'_> {
         );
         let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
         let sa = IkeSa::new(keys, half_open.spi_i, half_open.spi_r, false, 0);
-        half_open.stage = HalfOpenStage::Keyed { sa, sk_pi, sk_pr };
+        half_open.stage = HalfOpenStage::Keyed {
+            sa,
+            sk_pi,
+            sk_pr,
+            verdict: None,
+        };
         Ok(())
     }
 
@@ -226,18 +231,14 @@ impl Core<'_> {
         let now = self.now;
         let own = self.own_identity().clone();
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
-        let stage = core::mem::replace(&mut half_open.stage, HalfOpenStage::Answered);
-        let HalfOpenStage::Keyed { sa, sk_pr, .. } = stage else {
+        let HalfOpenStage::Keyed { verdict, .. } = &mut half_open.stage else {
             return Err(DropReason::UnknownSpi);
         };
-        let identity = identity.unwrap_or(own);
-        half_open.stage = HalfOpenStage::Judged {
-            sa,
-            sk_pr,
+        *verdict = Some(JudgedAuth {
             peer,
-            identity,
+            identity: identity.unwrap_or(own),
             answer,
-        };
+        });
         half_open.owed = true;
         half_open.deadline = now.after(ANSWERED_LIFE);
         if answer == AuthAnswer::Registered {
@@ -260,9 +261,16 @@ impl Core<'_> {
                 let public = secret.public();
                 (self.write_init_response(row, &public), MessageKind::InitResponse)
             }
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. } => (Some(()), MessageKind::InitResponse),
-            HalfOpenStage::Judged { .. } => {
-                (self.write_auth_response(row, buffer), MessageKind::AuthResponse)
+            HalfOpenStage::Keyed { verdict: Some(_), .. } => {
+                let written = apart::<DEEP, _>(|| self.write_auth_response(row, buffer));
+                if let Some(half_open) = self.half_open_mut(row) {
+                    // What is left of the keys goes here.
+                    half_open.stage = HalfOpenStage::Answered;
+                }
+                (written, MessageKind::AuthResponse)
+            }
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {
+                (Some(()), MessageKind::InitResponse)
             }
             HalfOpenStage::Answered => (Some(()), MessageKind::AuthResponse),
         };
@@ -295,18 +303,14 @@ impl Core<'_> {
     /// The answer to GSA_AUTH: sealed once, kept in the slot. The IKE SA moves to the peer's row.
     fn write_auth_response(&mut self, row: Handle, buffer: &mut [u8]) -> Option<()> {
         let now = self.now;
-        let half_open = self.half_open_mut(row)?;
-        let stage = core::mem::replace(&mut half_open.stage, HalfOpenStage::Answered);
-        let HalfOpenStage::Judged {
-            mut sa,
-            sk_pr,
+        let HalfOpenStage::Keyed { verdict, .. } = &self.half_open(row)?.stage else {
+            return None;
+        };
+        let JudgedAuth {
             peer,
             identity,
             answer,
-        } = stage
-        else {
-            return None;
-        };
+        } = verdict.clone()?;
         let draft = match (peer, answer) {
             (Some(peer), AuthAnswer::Registered) => self.state_for(peer),
             _ => None,
@@ -318,15 +322,19 @@ impl Core<'_> {
             handshakes,
             keys,
             creds,
+            peers,
             ..
         } = self;
         let half_open = handshakes.get_mut(row)?.half_open_mut()?;
+        let HalfOpenStage::Keyed { sa, sk_pr, .. } = &mut half_open.stage else {
+            return None;
+        };
         let (_, payloads) = Payloads::of_message(&half_open.request).ok()?;
         let nonce_i = Contents::collect(payloads).ok()?.nonce?;
         let covered = Covered {
             message: &half_open.response,
             nonce: nonce_i,
-            sk_p: &sk_pr,
+            sk_p: sk_pr,
         };
         let own = &node.config.settings().identity;
         let instance = Instance {
@@ -373,7 +381,7 @@ impl Core<'_> {
                 &header,
                 buffer,
                 |writer| fill(writer, Some(draft)),
-                |wrap, message, slots| draft.wrap(slots?, wrap, keys, node, message),
+                |wrap, message, slots| draft.wrap(slots?, wrap, keys, &node.sas, message),
             )
         });
         if len.is_none() {
@@ -386,8 +394,8 @@ impl Core<'_> {
         half_open.response = heapless::Vec::from_slice(buffer.get(..len?)?).ok()?;
         half_open.deadline = now.after(ANSWERED_LIFE);
         if let Some(handle) = peer {
-            if let Some(peer) = self.peers.get_mut(handle) {
-                peer.sa = Some(sa);
+            if let Some(peer) = peers.get_mut(handle) {
+                peer.sa = Some(sa.take_out());
             }
             self.state_sent(handle, draft.is_some());
             if draft.is_some()

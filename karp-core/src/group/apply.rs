@@ -70,21 +70,14 @@ impl Core<'_> {
         }
     }
 
+    /// In a frame of its own: what is unset in the new row must not be what the caller had of a secret in the same place.
+    #[inline(never)]
     fn insert_from(&mut self, tek: &CheckedTek, expires: Instant, spi: Option<[u8; 16]>) {
         let Some(secret) = &tek.key else { return };
+        let protocols = tek.policy.protocols.clone().unwrap_or_default();
         let row = self.insert_key(TrafficKey {
-            id: tek.policy.id,
-            tek: secret.duplicate(),
-            state: KeyState::Pending,
-            expires,
-            protocols: tek.policy.protocols.clone().unwrap_or_default(),
             listed_by: spi,
-            made: 0,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
+            ..TrafficKey::pending(tek.policy.id, secret.duplicate(), expires, protocols)
         });
         if let Some(row) = row {
             self.advance_key(row, tek.policy.state);
@@ -101,20 +94,8 @@ impl Core<'_> {
                 algorithm: numbers::Algorithm(algorithm.code()),
             });
         }
-        let row = self.insert_key(TrafficKey {
-            id: key.id,
-            tek: key.key.duplicate(),
-            state: KeyState::Pending,
-            expires: self.now.after(key.lifetime),
-            protocols,
-            listed_by: None,
-            made: 0,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
-        });
+        let (tek, expires) = (key.key.duplicate(), self.now.after(key.lifetime));
+        let row = self.insert_key(TrafficKey::pending(key.id, tek, expires, protocols));
         let Some(row) = row else { return };
         if key.usage != KeyUse::Unsent {
             self.advance_key(row, KeyState::Active);

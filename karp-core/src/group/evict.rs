@@ -118,7 +118,7 @@ impl Core<'_> {
         if let Some(office) = self.node.office.as_mut() {
             office.next = None;
         }
-        self.node.sas.next = None;
+        self.node.sas.drop_next();
         self.make_next_sa();
         self.commit_next_sa();
         for peer in self.peers.rows_mut() {

@@ -32,6 +32,24 @@ pub struct TrafficKey {
 }
 
 impl TrafficKey {
+    /// A Pending key that no state has listed, not made by this office and not told to the host.
+    pub(crate) fn pending(id: u16, tek: Secret<32>, expires: Instant, protocols: ProtocolList) -> Self {
+        Self {
+            id,
+            tek,
+            state: KeyState::Pending,
+            expires,
+            protocols,
+            listed_by: None,
+            made: 0,
+            was_active: false,
+            activation: 0,
+            omit_at: None,
+            told: None,
+            gone: false,
+        }
+    }
+
     /// What KEYS_IN_USE shows of it.
     pub(crate) fn check(&self) -> [u8; 8] {
         key_check(&self.tek, self.id)

@@ -16,7 +16,7 @@ impl Core<'_> {
         let Some(office) = self.node.office.as_ref() else {
             return;
         };
-        let (own, next) = (office.spi, office.next.as_ref().map(|next| next.spi));
+        let (own, next) = (office.spi, office.next);
         let now = self.now;
         let pause = self.hello().times(2);
         let leaving = self.peers.get(row).is_some_and(Peer::is_leaving);

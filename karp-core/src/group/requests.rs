@@ -195,7 +195,7 @@ impl Core<'_> {
             buffer.get_mut(..MAX_DATAGRAM)?,
             fill,
             |wrap, message, slots| match (&draft, slots) {
-                (Some(draft), Some(slots)) => draft.wrap(slots, wrap, keys, node, message),
+                (Some(draft), Some(slots)) => draft.wrap(slots, wrap, keys, &node.sas, message),
                 _ => Some(()),
             },
         )
