@@ -173,6 +173,7 @@ impl Core<'_> {
     }
 
     /// Section 5.1 in full; changes nothing.
+    #[inline(never)]
     pub(crate) fn verify_announcement(&self, from: SocketAddr, octets: &[u8]) -> Result<Heard, DropReason> {
         let message = Announcement::parse(octets).map_err(|error| {
             if error == wire::Error::Unsupported {
@@ -306,6 +307,7 @@ impl Core<'_> {
     }
 
     /// Takes note of what was heard. Hints leave a row among the strangers and nothing else.
+    #[inline(never)]
     pub(crate) fn commit_announcement(&mut self, from: SocketAddr, heard: Heard) -> Result<(), DropReason> {
         if heard.under.is_none() {
             return self.commit_hint(from, heard);

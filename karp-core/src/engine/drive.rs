@@ -26,6 +26,7 @@ impl Core<'_> {
     }
 
     /// It has lost office and membership, is Initial, and keeps its unexpired keys.
+    #[inline(never)]
     fn pause(&mut self) {
         crate::counters::bump(&mut self.node.counters.pauses);
         if self.node.leaving || self.node.goodbyes > 0 {
@@ -74,6 +75,8 @@ impl Core<'_> {
         Output::Idle { next }
     }
 
+    // What stands here and in `dispatch` one after the other is not inlined into it: on a small machine's stack the frames
+    // of all of them would lie side by side, though one at a time is in use.
     fn run_due(&mut self) {
         let now = self.now;
         // Each timer at most once: what it starts lies in the future.
@@ -152,6 +155,7 @@ impl Core<'_> {
     }
 
     /// Updates and announcements come before a flood of owed answers.
+    #[inline(never)]
     fn next_message(&mut self, buffer: &mut [u8]) -> Option<(usize, core::net::SocketAddr, MessageKind)> {
         let group = self.node.config.settings().multicast;
         if self.node.leaving && self.node.office.is_none() {
@@ -225,7 +229,9 @@ impl Core<'_> {
         let handshake = handshakes.min().map(of(Timer::Handshake));
         let retransmit = self.next_retransmit().map(of(Timer::Retransmit));
         let first = |rows: &[Option<(Instant, Timer)>]| {
-            own().chain(rows.iter().flatten().copied()).min_by_key(|(at, _)| *at)
+            own()
+                .chain(rows.iter().flatten().copied())
+                .min_by_key(|(at, _)| *at)
         };
         let others = first(&[membership, office, key, handshake, retransmit]);
         // There can be thousands of registrants: they are asked only if one of them may come first.
@@ -233,7 +239,10 @@ impl Core<'_> {
             (Some((at, _)), Some(earliest)) => at >= earliest,
             (None, _) | (_, None) => true,
         };
-        let hold = asked.then(|| self.next_registrant_deadline()).flatten().map(of(Timer::Hold));
+        let hold = asked
+            .then(|| self.next_registrant_deadline())
+            .flatten()
+            .map(of(Timer::Hold));
         let next = first(&[membership, office, hold, key, handshake, retransmit]);
         let soonest = self.now.after(Duration::from_millis(1));
         next.map(|(at, timer)| (at.max(soonest), timer))

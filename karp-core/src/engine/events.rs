@@ -11,6 +11,7 @@ use crate::{
 
 impl Core<'_> {
     /// The next thing that the host was not told yet.
+    #[inline(never)]
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         let role = self.node.election.role();
         if role != self.node.told_role {
@@ -85,7 +86,10 @@ impl Core<'_> {
     fn peer_event(&mut self) -> Option<Event> {
         let untold = |row: &(Handle, &crate::peer::Peer)| row.1.joined != row.1.told_joined;
         if !self.node.joins_untold {
-            debug_assert!(!self.peers.iter().any(|row| untold(&row)), "who joins or leaves says so");
+            debug_assert!(
+                !self.peers.iter().any(|row| untold(&row)),
+                "who joins or leaves says so"
+            );
             return None;
         }
         let Some((row, peer)) = self.peers.iter().find(untold) else {

@@ -161,15 +161,22 @@ impl Core<'_> {
 
     /// The same of one of them: the others need not be looked at.
     pub(crate) fn registrant_changed(&mut self, row: Handle) {
-        let deadline = self.peers.get(row).and_then(|peer| self.registrant_deadline(peer));
+        let deadline = self
+            .peers
+            .get(row)
+            .and_then(|peer| self.registrant_deadline(peer));
         if let Some(office) = self.node.office.as_mut() {
-            office.registrants_due = earlier(office.registrants_due, deadline).filter(|_| office.registrants_due.is_some());
+            office.registrants_due =
+                earlier(office.registrants_due, deadline).filter(|_| office.registrants_due.is_some());
         }
     }
 
     /// No registrant's deadline is earlier; `None` if that is not known.
     pub(crate) fn earliest_registrant(&self) -> Option<Instant> {
-        self.node.office.as_ref().map_or(Some(Instant::END), |office| office.registrants_due)
+        self.node
+            .office
+            .as_ref()
+            .map_or(Some(Instant::END), |office| office.registrants_due)
     }
 
     /// When the next registrant falls silent.
@@ -229,10 +236,18 @@ impl Core<'_> {
 
     /// Finds out until when an heir may wait for anybody, if that is not known.
     pub(crate) fn find_formers(&mut self) {
-        let Some(office) = self.node.office.as_mut().filter(|office| office.heir && office.formers_until == Instant::END) else {
+        let Some(office) = self
+            .node
+            .office
+            .as_mut()
+            .filter(|office| office.heir && office.formers_until == Instant::END)
+        else {
             return;
         };
-        let untils = self.peers.rows().filter_map(|peer| Self::former_until(office, peer));
+        let untils = self
+            .peers
+            .rows()
+            .filter_map(|peer| Self::former_until(office, peer));
         office.formers_until = untils.max().unwrap_or(office.took);
     }
 

@@ -361,6 +361,7 @@ impl Core<'_> {
     }
 
     /// What time does to a membership.
+    #[inline(never)]
     pub(crate) fn run_membership(&mut self) {
         let (now, hold) = (self.now, self.hold());
         if self

@@ -123,6 +123,7 @@ impl Core<'_> {
     }
 
     /// Takes office with the traffic keys that this node has, unchanged, under a Rekey SA of its own (section 5.5).
+    #[inline(never)]
     pub(crate) fn take_office(&mut self) {
         // Who has keys but no Rekey SA any more (it woke, or it was resumed) has others to wait for just the same.
         let follows = self.node.sas.current().is_some();
@@ -399,7 +400,9 @@ impl Core<'_> {
 
     /// Hands a fact to the rollover and does what follows.
     pub(crate) fn roll(&mut self, input: Input) {
-        let Some((view, laggard)) = self.view(input) else { return };
+        let Some((view, laggard)) = self.view(input) else {
+            return;
+        };
         let Some(office) = self.node.office.as_mut() else {
             return;
         };
@@ -514,6 +517,7 @@ impl Core<'_> {
     }
 
     /// What time does to an office.
+    #[inline(never)]
     pub(crate) fn run_office(&mut self) {
         let now = self.now;
         let Some(office) = self.node.office.as_mut() else {

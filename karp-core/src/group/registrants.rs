@@ -262,6 +262,7 @@ impl Core<'_> {
     }
 
     /// A sealed message of an IKE SA that this node has with somebody: a request or a response.
+    #[inline(never)]
     pub(crate) fn handle_sealed(
         &mut self,
         from: core::net::SocketAddr,

@@ -52,6 +52,7 @@ impl Core<'_> {
     }
 
     /// Writes the next request that is owed; it is kept as octets until it is answered.
+    #[inline(never)]
     pub(crate) fn poll_requests(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         loop {
             let (row, request) = self.next_request()?;
@@ -205,6 +206,7 @@ impl Core<'_> {
     }
 
     /// Sends again what was not answered, or gives it up.
+    #[inline(never)]
     pub(crate) fn poll_retransmits(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         loop {
             let now = self.now;
@@ -242,6 +244,7 @@ impl Core<'_> {
     }
 
     /// The answer to a request of ours.
+    #[inline(never)]
     pub(crate) fn handle_response(
         &mut self,
         row: Handle,
@@ -308,6 +311,7 @@ impl Core<'_> {
     }
 
     /// Writes the next answer that is owed, from the present state and under a fresh IV.
+    #[inline(never)]
     pub(crate) fn poll_replies(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         if !self.node.replies_owed {
             debug_assert!(
