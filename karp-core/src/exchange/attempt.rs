@@ -100,7 +100,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Another attempt of the same exchange: same first message but for cookie and redirection.
-    fn sibling(&self, now: Instant) -> Self {
+    pub(super) fn sibling(&self, now: Instant) -> Self {
         Self {
             purpose: self.purpose,
             to: self.to,
