@@ -121,7 +121,7 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
         |threads| threads,
     );
     if let Some(most) = arguments.bounds {
-        return bounds::measure(most, threads, &stop);
+        return Ok(bounds::measure_all(most, threads, &stop));
     }
     let campaign = work::Campaign {
         first: arguments.first_seed,

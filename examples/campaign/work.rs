@@ -60,7 +60,10 @@ pub(crate) fn play_one(campaign: &Campaign, seed: u64) -> Played {
     }
     drop(lan);
     let shrunk = match &outcome.failure {
-        Some(failure) if campaign.shrink => Some(shrink(&schedule, failure, SHRINKING)),
+        Some(failure) if campaign.shrink => {
+            let player = |schedule: &Schedule| play(schedule, false).0;
+            Some(shrink(&schedule, failure, &player, SHRINKING))
+        }
         _ => None,
     };
     Played {

@@ -158,6 +158,8 @@ mod peer;
 mod sealed;
 pub mod storage;
 mod stranger;
+#[cfg(test)]
+mod testing;
 pub mod time;
 mod timers;
 pub mod wire;

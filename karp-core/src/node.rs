@@ -428,6 +428,10 @@ pub(crate) struct Node {
     pub(crate) announce: bool,
     /// Something changed that a rollover may have waited for.
     pub(crate) stirred: bool,
+    /// An answer may be owed to a peer. While it is not, nobody asks them one by one.
+    pub(crate) replies_owed: bool,
+    /// A peer may have joined or left since the host was told of it; likewise.
+    pub(crate) joins_untold: bool,
     pub(crate) told_role: Role,
     pub(crate) told_gcks: Option<Handle>,
     /// The last time that was told.

@@ -7,7 +7,15 @@
 
 /// Enough for what the engine does with secrets: the frames of an exchange's step down to the curve, without
 /// optimisation too.
-pub(crate) const DEEP: usize = 24576;
+pub(crate) const DEEP: usize = if cfg!(target_os = "none") {
+    BARE_DEEP
+} else {
+    24576
+};
+
+/// The same where there is no operating system: such a build is optimised, its pointers are half as long, and its stack
+/// is small (`examples/linecard` measures it).
+const BARE_DEEP: usize = 10240;
 
 /// Enough for one call of a cipher or hash.
 pub(crate) const SHALLOW: usize = 4096;

@@ -285,6 +285,7 @@ impl Core<'_> {
     }
 
     /// Ends what is overdue and sends what is due. Returns a message for the buffer, if one is to go out.
+    #[inline(never)]
     pub(crate) fn run_attempts(&mut self) {
         loop {
             let now = self.now;
@@ -330,6 +331,7 @@ impl Core<'_> {
     }
 
     /// Writes the next message that an attempt owes.
+    #[inline(never)]
     pub(crate) fn poll_attempts(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         let now = self.now;
         let due = |attempt: &Attempt| attempt.next.is_some_and(|next| next <= now);

@@ -39,6 +39,7 @@ struct Request {
 
 impl Core<'_> {
     /// A request of GSA_AUTH.
+    #[inline(never)]
     pub(crate) fn handle_auth_request(
         &mut self,
         from: SocketAddr,
@@ -79,6 +80,7 @@ impl Core<'_> {
     }
 
     /// The Diffie-Hellman result is computed when it is first needed, and once: a flood of IKE_SA_INIT costs none.
+    #[inline(never)]
     fn derive_keys(&mut self, row: Handle) -> Result<(), DropReason> {
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         let HalfOpenStage::Init { secret } = &half_open.stage else {
@@ -106,6 +108,7 @@ impl Core<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn verify_auth_request(&self, row: Handle, octets: &mut [u8]) -> Result<Request, DropReason> {
         let half_open = self.half_open(row).ok_or(DropReason::UnknownSpi)?;
         let HalfOpenStage::Keyed { sa, sk_pi, .. } = &half_open.stage else {
@@ -138,6 +141,7 @@ impl Core<'_> {
     }
 
     /// Mutual authorisation, and what follows for the registrant.
+    #[inline(never)]
     fn judge_request(&mut self, row: Handle, from: SocketAddr, request: Request) -> Result<(), DropReason> {
         let Some(identity) = request.identity else {
             return self.settle_request(row, None, None, AuthAnswer::NotProved, DropReason::BadProof);

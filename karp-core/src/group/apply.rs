@@ -293,6 +293,7 @@ impl Core<'_> {
     }
 
     /// Ends keys whose life is over, and manual ones.
+    #[inline(never)]
     pub(crate) fn run_keys(&mut self) {
         let now = self.now;
         if let ManualStage::Ending(at) = self.node.manual

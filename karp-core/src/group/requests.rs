@@ -52,6 +52,7 @@ impl Core<'_> {
     }
 
     /// Writes the next request that is owed; it is kept as octets until it is answered.
+    #[inline(never)]
     pub(crate) fn poll_requests(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         loop {
             let (row, request) = self.next_request()?;
@@ -205,6 +206,7 @@ impl Core<'_> {
     }
 
     /// Sends again what was not answered, or gives it up.
+    #[inline(never)]
     pub(crate) fn poll_retransmits(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         loop {
             let now = self.now;
@@ -242,6 +244,7 @@ impl Core<'_> {
     }
 
     /// The answer to a request of ours.
+    #[inline(never)]
     pub(crate) fn handle_response(
         &mut self,
         row: Handle,
@@ -308,11 +311,26 @@ impl Core<'_> {
     }
 
     /// Writes the next answer that is owed, from the present state and under a fresh IV.
+    #[inline(never)]
     pub(crate) fn poll_replies(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
+        if !self.node.replies_owed {
+            debug_assert!(
+                !self.peers.rows().any(|peer| peer.reply.is_some()),
+                "who owes an answer says so"
+            );
+            return None;
+        }
         loop {
             let now = self.now;
-            let due = |peer: &crate::peer::Peer| peer.reply.is_some_and(|reply| reply.at <= now);
-            let row = self.peers.find(due)?;
+            let mut later = false;
+            let due = |peer: &crate::peer::Peer| {
+                later |= peer.reply.is_some();
+                peer.reply.is_some_and(|reply| reply.at <= now)
+            };
+            let Some(row) = self.peers.find(due) else {
+                self.node.replies_owed = later;
+                return None;
+            };
             let peer = self.peers.get_mut(row)?;
             let Some(reply) = peer.reply.take() else { continue };
             let to = peer.address;

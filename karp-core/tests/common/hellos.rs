@@ -28,7 +28,7 @@ pub enum Excuse {
     Silent,
     /// The office is an heir, and never heard the one that it left behind.
     NeverHeard,
-    /// The key management of the one that was left behind was down.
+    /// The key management of one of the two was down for longer than hold, and is not back.
     KeyingDown,
     /// The two were in different parts of the link, and have not been in one group since.
     OtherHalf,
@@ -259,6 +259,14 @@ impl Hellos {
             self.foreign += 1;
             return Ok(());
         }
+        // Who sends with a key that the office does not know comes from another half, and changes it with all that do
+        // (section 7); the receiver never had it.
+        let office = hello.office.map(|office| nodes[office].rows(now));
+        let known = office.is_some_and(|rows| rows.iter().any(|row| row.octets == hello.row.octets));
+        if !agreed && !known {
+            self.foreign += 1;
+            return Ok(());
+        }
         if let Some(excuse) = self.excuse(nodes, hello, now) {
             self.excuses[excuse as usize] += 1;
             return Ok(());
@@ -292,6 +300,9 @@ impl Hellos {
         if alarm(&nodes[from], Alarm::KeyExpired) {
             return Some(Excuse::OutlivedKey);
         }
+        if nodes[from].is_cut_off(now) || nodes[to].is_cut_off(now) {
+            return Some(Excuse::KeyingDown);
+        }
         if !self.agreed[from][to] && self.apart[from][to] {
             return Some(Excuse::OtherHalf);
         }
@@ -314,9 +325,6 @@ impl Hellos {
         let heard = turned.heard.get(&left);
         if heard.is_some_and(|heard| turned.at - heard <= hold) {
             return None;
-        }
-        if nodes[left].engine.is_none() || nodes[left].started_at > turned.at {
-            return Some(Excuse::KeyingDown);
         }
         let since_office = heard.is_some_and(|heard| turned.at - heard < turned.served);
         Some(if since_office || turned.served > 60_000 {

@@ -109,6 +109,9 @@ impl Lan {
                 if self.nodes[node].boots == boot && self.nodes[node].is_up() {
                     self.nodes[node].daemon = Some(daemon);
                     self.nodes[node].fed_since = self.nodes[node].fed_since.min(self.now);
+                    if self.nodes[node].is_keyed() {
+                        self.nodes[node].alone_since = None;
+                    }
                     // A later state may have come, and the node may have left: both are no fault of the host.
                     _ = self.command(node, Command::Installed { generation });
                 }
@@ -341,11 +344,14 @@ impl Lan {
         } = event
         {
             self.nodes[at].keyed_since = self.now;
-            if !was_keyed {
-                self.nodes[at].fed_since = match self.nodes[at].host {
-                    Host::Reads => self.now,
-                    Host::Confirms(_) | Host::Hangs => u64::MAX,
-                };
+            let node = &mut self.nodes[at];
+            match node.host {
+                Host::Reads => {
+                    node.alone_since = None;
+                    node.fed_since = self.now;
+                }
+                Host::Confirms(_) | Host::Hangs if was_keyed => {}
+                Host::Confirms(_) | Host::Hangs => node.fed_since = u64::MAX,
             }
         }
         match event {

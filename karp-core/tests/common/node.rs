@@ -22,7 +22,7 @@ use super::{
     checks::Told,
     credentials::Store,
     dice::generator,
-    keys::{self, Held},
+    keys::{self, Held, State},
     room::{Room, Sizes},
     wire::Flight,
 };
@@ -104,6 +104,8 @@ pub struct Node {
     pub identity: Identity,
     pub address: SocketAddr,
     pub store: Store,
+    /// A double that a check has to find: it sends with a key that is still Pending.
+    pub hasty: bool,
     /// What a scenario gave it as its priority, for those that ask.
     pub priority: u16,
     /// Applied to the settings, in order, at every start.
@@ -133,6 +135,8 @@ pub struct Node {
     pub seen: HashSet<u64>,
     /// When this boot last heard each router announce itself under the Rekey SA that both follow.
     pub heard: BTreeMap<usize, u64>,
+    /// Since when its routing protocols have run on alone, until they have the keys of a state again.
+    pub alone_since: Option<u64>,
     /// Its hold in ms, as it was last configured.
     pub hold: u64,
     /// The Rekey SAs that this boot followed, the last three.
@@ -160,6 +164,7 @@ impl Node {
             identity: Identity::fqdn(name).unwrap(),
             address,
             store,
+            hasty: false,
             priority: 100,
             tweaks: Vec::new(),
             realm: 0,
@@ -179,6 +184,7 @@ impl Node {
             daemon: None,
             seen: HashSet::new(),
             heard: BTreeMap::new(),
+            alone_since: None,
             hold: 0,
             followed: Vec::new(),
             paused_since: 0,
@@ -211,6 +217,7 @@ impl Node {
 
     /// The key management stops; the routing protocols go on with the keys that they have.
     pub fn stop_keying(&mut self, now: u64) {
+        self.alone_since = self.alone_since.or(Some(now));
         let evictions = self.engine().evictions(self.clock.local(now)).collect();
         let table = match self.host {
             Host::Reads => Some(self.table(now)),
@@ -287,6 +294,7 @@ impl Node {
         let kept = self.kept.take();
         if kept.is_none() {
             self.lives += 1;
+            self.alone_since = None;
         }
         self.seen.clear();
         self.heard.clear();
@@ -371,6 +379,11 @@ impl Node {
         self.is_up() || self.kept.is_some()
     }
 
+    /// Whether its routing protocols have run on alone for longer than its hold.
+    pub fn is_cut_off(&self, now: u64) -> bool {
+        self.alone_since.is_some_and(|since| now - since > self.hold)
+    }
+
     pub fn is_paused(&self) -> bool {
         self.paused_until.is_some()
     }
@@ -401,6 +414,13 @@ impl Node {
 
     /// What its routing protocols send with: the key table's row, or the one that their daemon was filled with.
     pub fn sends_with(&self, protocol: RoutingProtocol, now: u64) -> Option<Held> {
+        if self.hasty {
+            let rows = self.rows(now).into_iter();
+            let mut pending = rows.filter(|row| row.protocol == protocol && row.state == State::Pending);
+            if let Some(row) = pending.next() {
+                return Some(row);
+            }
+        }
         match (&self.engine, &self.daemon) {
             (Some(_), Some(daemon)) => daemon
                 .sending

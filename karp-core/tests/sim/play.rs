@@ -288,11 +288,9 @@ impl Run<'_> {
             Fault::Priority(target, priority) => tell(lan, who(target), Command::SetPriority(priority)),
             Fault::Leave(target) => tell(lan, who(target), Command::Leave),
             Fault::Evict(target) => {
-                if let Some(gone) = who(target).filter(|at| lan.nodes[*at].realm == 0)
-                    && self.schedule.setup.proof != Proof::OneKey
-                {
-                    let gone = lan.nodes[gone].identity.clone();
-                    tell(lan, who(Who::Gcks), Command::Evict(&gone));
+                let gone = who(target).filter(|at| lan.nodes[*at].realm == 0);
+                if let (Some(gone), Some(gcks)) = (gone, who(Who::Gcks)) {
+                    evict(lan, gcks, gone);
                 }
             }
             Fault::Attack {
@@ -324,6 +322,26 @@ impl Run<'_> {
 fn tell(lan: &mut Lan, at: Option<usize>, command: Command<'_>) {
     if let Some(at) = at.filter(|at| lan.nodes[*at].is_present()) {
         _ = lan.command(at, command);
+    }
+}
+
+/// Puts a router out, where the whole group can know of it: another half would go on with it until the link heals.
+fn evict(lan: &mut Lan, gcks: usize, gone: usize) {
+    let rest: Vec<usize> = (0..lan.nodes.len())
+        .filter(|at| lan.nodes[*at].realm == 0)
+        .collect();
+    let whole = rest
+        .iter()
+        .all(|at| lan.nodes[*at].is_present() && lan.nodes[*at].is_keyed());
+    if !whole || !lan.is_settled() || gcks == gone {
+        return;
+    }
+    let who = lan.nodes[gone].identity.clone();
+    if lan.command(gcks, Command::Evict(&who)).is_ok() {
+        // A router that boots later has not been told: its credentials have to say so.
+        for at in rest.into_iter().filter(|at| *at != gone) {
+            lan.nodes[at].store.grant(&who, Grant::NONE);
+        }
     }
 }
 

@@ -105,14 +105,19 @@ impl Card {
 
     /// Lets the card report and end; an error unless it ended well.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        self.send(&crate::neighbour::request(Request::Stop))?;
         let end = Instant::now() + PATIENCE;
+        let mut ask = Instant::now();
         let status = loop {
             if let Some(status) = self.qemu.try_wait()? {
                 break status;
             }
             if Instant::now() > end {
                 bail!("the card does not end");
+            }
+            if Instant::now() >= ask {
+                // A card that was busy may have had no room for it, and one that has ended does not read it.
+                let _ = self.send(&crate::neighbour::request(Request::Stop));
+                ask += Duration::from_secs(1);
             }
             std::thread::sleep(Duration::from_millis(10));
         };
