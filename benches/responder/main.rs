@@ -137,7 +137,11 @@ fn measure(proof: Proof, waves: u32, report: &mut Report) -> Result<(), String> 
         1000.0 / milliseconds
     );
     report.value(&format!("responder_ms_{name}"), milliseconds, None);
-    report.value(&format!("responder_over_charon_{name}"), milliseconds / CHARON_MS, Some(1.0));
+    report.value(
+        &format!("responder_over_charon_{name}"),
+        milliseconds / CHARON_MS,
+        Some(1.0),
+    );
     Ok(())
 }
 
@@ -149,7 +153,11 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     if let Some([_, proof, processor]) = arguments.first_chunk().filter(|_| has("--serve")) {
-        let proof = if proof == "ed25519" { Proof::Ed25519 } else { Proof::SharedKey };
+        let proof = if proof == "ed25519" {
+            Proof::Ed25519
+        } else {
+            Proof::SharedKey
+        };
         let served = serve::serve(proof, processor);
         return served.map_or_else(
             |error| {
@@ -167,6 +175,8 @@ fn main() -> ExitCode {
             report.failed(format!("{proof:?}: {error}"));
         }
     }
-    println!("strongSwan's charon, with a pre-shared key: {CHARON_MS} ms of processor time and more, for each IKE SA");
+    println!(
+        "strongSwan's charon, with a pre-shared key: {CHARON_MS} ms of processor time and more, for each IKE SA"
+    );
     report.finish()
 }

@@ -64,9 +64,14 @@ impl Crowd {
                 hears.drain();
             }
         }
-        let octets = crowd.listener.next_announcement().ok_or("the listener says nothing")?;
+        let octets = crowd
+            .listener
+            .next_announcement()
+            .ok_or("the listener says nothing")?;
         let multicast = crowd.gcks.multicast();
-        crowd.gcks.handle(crowd.listener.address, multicast, &mut octets.clone());
+        crowd
+            .gcks
+            .handle(crowd.listener.address, multicast, &mut octets.clone());
         // Answered exchanges are remembered for a while. Until they are forgotten nothing is measured.
         crowd.gcks.pass(Duration::from_secs(30));
         for router in [&crowd.gcks, &crowd.listener] {
@@ -118,7 +123,12 @@ struct Heard {
 }
 
 impl Heard {
-    fn round(&mut self, router: &mut Router, from: std::net::SocketAddr, octets: &[u8]) -> Result<(), String> {
+    fn round(
+        &mut self,
+        router: &mut Router,
+        from: std::net::SocketAddr,
+        octets: &[u8],
+    ) -> Result<(), String> {
         let at = self.handled.len();
         let (mut taken, mut idle) = (Stopwatch::at(at), Stopwatch::at(at));
         let multicast = router.multicast();
@@ -143,8 +153,16 @@ impl Heard {
         let beyond = |series: &Series| series.median().map(|median| median - needs);
         match (beyond(&self.handled), beyond(&self.settled)) {
             (Some(handled), Some(settled)) => {
-                report.value(&format!("announcement_{name}_beyond_ns_{peers}"), handled, Some(2000.0));
-                report.value(&format!("announcement_{name}_and_polls_beyond_ns_{peers}"), settled, None);
+                report.value(
+                    &format!("announcement_{name}_beyond_ns_{peers}"),
+                    handled,
+                    Some(2000.0),
+                );
+                report.value(
+                    &format!("announcement_{name}_and_polls_beyond_ns_{peers}"),
+                    settled,
+                    None,
+                );
             }
             _ => report.failed(format!("announcement_{name}_{peers}")),
         }
@@ -183,7 +201,8 @@ pub fn measure(group: &Group, peers: &[u16], rounds: u32, report: &mut Report) -
         for size in &mut sizes {
             let Size { crowd, .. } = size;
             let said = crowd.from_gcks()?;
-            size.signed.round(&mut crowd.listener, crowd.gcks.address, &said)?;
+            size.signed
+                .round(&mut crowd.listener, crowd.gcks.address, &said)?;
             let mut len = 0;
             for _ in 0..EACH {
                 let (from, octets) = crowd.from_member()?;
@@ -208,8 +227,10 @@ pub fn measure(group: &Group, peers: &[u16], rounds: u32, report: &mut Report) -
     report.row("the signature of a GCKS's", &signatures);
     for size in &sizes {
         size.by_gcks.report("of_member_at_gcks", size.peers, mac, report);
-        size.by_member.report("of_member_at_member", size.peers, mac, report);
-        size.signed.report("of_gcks_at_member", size.peers, signed_mac + signature, report);
+        size.by_member
+            .report("of_member_at_member", size.peers, mac, report);
+        size.signed
+            .report("of_gcks_at_member", size.peers, signed_mac + signature, report);
     }
     Ok(())
 }

@@ -69,7 +69,14 @@ impl Series {
     /// Two of the same rounds, added up.
     #[must_use]
     pub fn sum(first: &Self, second: &Self) -> Self {
-        Self(first.0.iter().zip(&second.0).map(|(first, second)| first + second).collect())
+        Self(
+            first
+                .0
+                .iter()
+                .zip(&second.0)
+                .map(|(first, second)| first + second)
+                .collect(),
+        )
     }
 
     /// How many timings there are.

@@ -14,7 +14,11 @@ fn main() -> ExitCode {
     arguments.retain(|argument| argument != "--bench");
     // Instruction counts are a bench of their own there.
     let counts = arguments.first().is_some_and(|first| first == "counts");
-    let bench = if counts { arguments.remove(0) } else { "peers".to_owned() };
+    let bench = if counts {
+        arguments.remove(0)
+    } else {
+        "peers".to_owned()
+    };
     let of_cargo = |name| std::env::var_os(name).ok_or(name);
     let (Ok(cargo), Ok(package)) = (of_cargo("CARGO"), of_cargo("CARGO_MANIFEST_DIR")) else {
         eprintln!("cargo has to start this");

@@ -34,8 +34,9 @@ impl Core<'_> {
         }
         self.step(Input::Paused);
         self.node.office = None;
-        self.node.sas.next = None;
+        self.node.sas.drop_next();
         self.node.legacy = None;
+        self.node.term_key = None;
         self.node.membership = None;
         self.node.refusals.clear();
         self.handshakes.retain(|_| false);
@@ -224,7 +225,9 @@ impl Core<'_> {
         let handshake = handshakes.min().map(of(Timer::Handshake));
         let retransmit = self.next_retransmit().map(of(Timer::Retransmit));
         let first = |rows: &[Option<(Instant, Timer)>]| {
-            own().chain(rows.iter().flatten().copied()).min_by_key(|(at, _)| *at)
+            own()
+                .chain(rows.iter().flatten().copied())
+                .min_by_key(|(at, _)| *at)
         };
         let others = first(&[membership, office, key, handshake, retransmit]);
         // There can be thousands of registrants: they are asked only if one of them may come first.
@@ -232,7 +235,10 @@ impl Core<'_> {
             (Some((at, _)), Some(earliest)) => at >= earliest,
             (None, _) | (_, None) => true,
         };
-        let hold = asked.then(|| self.next_registrant_deadline()).flatten().map(of(Timer::Hold));
+        let hold = asked
+            .then(|| self.next_registrant_deadline())
+            .flatten()
+            .map(of(Timer::Hold));
         let next = first(&[membership, office, hold, key, handshake, retransmit]);
         let soonest = self.now.after(Duration::from_millis(1));
         next.map(|(at, timer)| (at.max(soonest), timer))

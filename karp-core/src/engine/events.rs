@@ -85,7 +85,10 @@ impl Core<'_> {
     fn peer_event(&mut self) -> Option<Event> {
         let untold = |row: &(Handle, &crate::peer::Peer)| row.1.joined != row.1.told_joined;
         if !self.node.joins_untold {
-            debug_assert!(!self.peers.iter().any(|row| untold(&row)), "who joins or leaves says so");
+            debug_assert!(
+                !self.peers.iter().any(|row| untold(&row)),
+                "who joins or leaves says so"
+            );
             return None;
         }
         let Some((row, peer)) = self.peers.iter().find(untold) else {

@@ -121,6 +121,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             membership: None,
             office: None,
             legacy: None,
+            term_key: None,
             evicted: evictions,
             purge: false,
             penalties: crate::election::Penalties::default(),
@@ -147,6 +148,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             announce: false,
             stirred: false,
             replies_owed: false,
+            pushes_owed: false,
             joins_untold: false,
             told_role: Role::Left,
             told_gcks: None,
@@ -225,7 +227,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     /// How many updates of the present Rekey SA are contained in this node's state (PROTOCOL.md section 7).
     #[must_use]
     pub fn generation(&self) -> u32 {
-        match (&self.node.office, &self.node.sas.current) {
+        match (&self.node.office, self.node.sas.current()) {
             (Some(office), _) => office.generation(),
             (None, Some(sa)) => sa.applied,
             (None, None) => 0,

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::{Handshake, IkeSa, auth::Covered};
 use crate::{
-    crypto::{DhSecret, Secret},
+    crypto::{DEEP, DhSecret, Secret, apart},
     election::{Failure, Input},
     error::DropReason,
     identity::Identity,
@@ -100,7 +100,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Another attempt of the same exchange: same first message but for cookie and redirection.
-    pub(super) fn sibling(&self, now: Instant) -> Self {
+    fn sibling(&self, now: Instant) -> Self {
         Self {
             purpose: self.purpose,
             to: self.to,
@@ -186,7 +186,9 @@ impl Core<'_> {
         let (mut spi_i, mut nonce) = ([0; 8], [0; 32]);
         self.rng.fill_bytes(&mut spi_i);
         self.rng.fill_bytes(&mut nonce);
-        let attempt = Attempt {
+        let life = self.init_life();
+        let (rng, handshakes, now) = (&mut *self.rng, &mut self.handshakes, self.now);
+        let attempt = |rng| Attempt {
             purpose,
             to,
             expect,
@@ -194,20 +196,20 @@ impl Core<'_> {
             proved,
             spi_i,
             nonce,
-            secret: DhSecret::generate(self.rng),
+            secret: DhSecret::generate(rng),
             cookie: heapless::Vec::new(),
             redirected_from: None,
             redirects: 0,
             renewed: false,
             stage: AttemptStage::Init,
             sent: 0,
-            next: Some(self.now),
-            deadline: self.now.after(self.init_life()),
-            started: self.now,
+            next: Some(now),
+            deadline: now.after(life),
+            started: now,
             octets: 0,
             refused: false,
         };
-        self.handshakes.insert(Handshake::Attempt(attempt)).is_some()
+        apart::<DEEP, _>(|| handshakes.insert(Handshake::Attempt(attempt(rng))).is_some())
     }
 
     pub(super) fn under_attack(&self) -> bool {
@@ -261,44 +263,56 @@ impl Core<'_> {
         self.handshakes.get_mut(row).and_then(Handshake::attempt_mut)
     }
 
-    pub(super) fn insert_sibling(&mut self, sibling: Attempt) -> Result<Handle, DropReason> {
-        if !self.make_room_for_attempt(sibling.proved) {
-            return Err(DropReason::TableFull);
-        }
-        self.handshakes
-            .insert(Handshake::Attempt(sibling))
-            .ok_or(DropReason::TableFull)
+    /// Another attempt of the exchange of `root`, with this cookie if there is one.
+    pub(super) fn insert_sibling(
+        &mut self,
+        root: Handle,
+        cookie: Option<&[u8]>,
+    ) -> Result<Handle, DropReason> {
+        let now = self.now;
+        apart::<DEEP, _>(|| {
+            let mut sibling = self.attempt(root).ok_or(DropReason::UnknownSpi)?.sibling(now);
+            if let Some(cookie) = cookie {
+                sibling.cookie = heapless::Vec::from_slice(cookie).map_err(|_| DropReason::Malformed)?;
+            }
+            if !self.make_room_for_attempt(sibling.proved) {
+                return Err(DropReason::TableFull);
+            }
+            self.handshakes
+                .insert(Handshake::Attempt(sibling))
+                .ok_or(DropReason::TableFull)
+        })
     }
 
     /// Ends what is overdue and sends what is due. Returns a message for the buffer, if one is to go out.
     pub(crate) fn run_attempts(&mut self) {
         loop {
             let now = self.now;
-            let over = self
+            let mut attempts = self
                 .handshakes
                 .iter()
-                .find(|(_, row)| row.attempt().is_some_and(|attempt| attempt.deadline <= now))
-                .map(|(row, _)| row);
-            let Some(over) = over else { break };
-            let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(over) else {
+                .filter_map(|(row, handshake)| handshake.attempt().map(|attempt| (row, attempt)));
+            let Some((over, attempt)) = attempts.find(|(_, attempt)| attempt.deadline <= now) else {
                 break;
             };
+            let (to, expect, refused) = (attempt.to, digest(&attempt.expect), attempt.refused);
+            let purpose = attempt.purpose;
+            drop(attempts);
+            self.handshakes.remove(over);
             // As long as another attempt at it runs, nothing is said about the candidate.
-            if self.is_attempting(attempt.to) {
+            if self.is_attempting(to) {
                 continue;
             }
-            let failure = if attempt.refused {
+            let failure = if refused {
                 Failure::Refused
             } else {
                 Failure::TimedOut
             };
-            if attempt.refused {
+            if refused {
                 self.node.alarms.set(Alarm::ProofRefused, true);
             }
-            self.node
-                .penalties
-                .fail((attempt.to, digest(&attempt.expect)), failure, now);
-            self.attempt_ended(attempt.purpose);
+            self.node.penalties.fail((to, expect), failure, now);
+            self.attempt_ended(purpose);
         }
     }
 
@@ -356,6 +370,7 @@ impl Core<'_> {
         let keys_in_use = self.keys_in_use();
         let expected = self.attempt(row)?.expect.clone();
         let state = self.state_shown_to(Some(&expected));
+        let evicted = self.evicted_to_tell();
         let Core {
             node,
             handshakes,
@@ -415,6 +430,9 @@ impl Core<'_> {
                 state.write(writer);
                 if !keys_in_use.0.is_empty() {
                     keys_in_use.write(writer);
+                }
+                if !evicted.0.is_empty() {
+                    evicted.write(writer);
                 }
             })?;
             if !proved {

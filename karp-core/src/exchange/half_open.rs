@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::{Handshake, IkeSa, attempt::MAX_FIRST, sa::wire_fault};
 use crate::{
-    crypto::{DhSecret, Secret},
+    crypto::{DEEP, DhSecret, Secret, apart},
     error::DropReason,
     identity::Identity,
     io::{MessageKind, Role},
@@ -38,17 +38,19 @@ pub(crate) enum HalfOpenStage {
         sa: IkeSa,
         sk_pi: Secret<32>,
         sk_pr: Secret<32>,
-    },
-    /// GSA_AUTH was verified; the answer is owed, and under what it goes.
-    Judged {
-        sa: IkeSa,
-        sk_pr: Secret<32>,
-        peer: Option<Handle>,
-        identity: Identity,
-        answer: AuthAnswer,
+        /// What the answer is, once GSA_AUTH was verified: it is owed.
+        verdict: Option<JudgedAuth>,
     },
     /// The answer was sent; it is kept for repeats.
     Answered,
+}
+
+/// The answer that is owed to a GSA_AUTH that was verified.
+#[derive(Clone)]
+pub(crate) struct JudgedAuth {
+    pub(super) peer: Option<Handle>,
+    pub(super) identity: Identity,
+    pub(super) answer: AuthAnswer,
 }
 
 /// What the answer to GSA_AUTH says.
@@ -118,7 +120,7 @@ impl Core<'_> {
             rows.nth(nth).map(|(row, _)| row)
         };
         match answered.or_else(random) {
-            Some(victim) => self.handshakes.remove(victim).is_some(),
+            Some(victim) => self.handshakes.remove(victim),
             None => false,
         }
     }
@@ -216,14 +218,14 @@ impl Core<'_> {
         let (mut spi_r, mut nonce) = ([0; 8], [0; 32]);
         self.rng.fill_bytes(&mut spi_r);
         self.rng.fill_bytes(&mut nonce);
-        let half_open = HalfOpen {
+        let half_open = |rng| HalfOpen {
             from,
             spi_i: header.spi_i,
             spi_r,
             nonce,
             choice,
             stage: HalfOpenStage::Init {
-                secret: DhSecret::generate(self.rng),
+                secret: DhSecret::generate(rng),
             },
             request,
             response: heapless::Vec::new(),
@@ -232,8 +234,8 @@ impl Core<'_> {
             started: self.now,
             octets: u32::try_from(octets.len()).unwrap_or(u32::MAX),
         };
-        self.handshakes
-            .insert(Handshake::HalfOpen(half_open))
+        let (handshakes, rng) = (&mut self.handshakes, &mut *self.rng);
+        apart::<DEEP, _>(|| handshakes.insert(Handshake::HalfOpen(half_open(rng))))
             .map(|_| ())
             .ok_or(DropReason::TableFull)
     }
@@ -243,7 +245,7 @@ impl Core<'_> {
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         let first = matches!(
             half_open.stage,
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. }
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. }
         );
         if !first || half_open.request.as_slice() != octets {
             return Err(DropReason::Replayed);

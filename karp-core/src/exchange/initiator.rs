@@ -12,7 +12,7 @@ use super::{
     sa::wire_fault,
 };
 use crate::{
-    crypto::{DhSecret, IkeKeys},
+    crypto::{DEEP, DhSecret, IkeKeys, apart},
     election::Failure,
     error::DropReason,
     group::{self, CheckedState},
@@ -103,42 +103,44 @@ impl Core<'_> {
             .filter(|(_, attempt)| matches!(attempt.stage, AttemptStage::Init))
             .max_by_key(|(_, attempt)| attempt.cookie.len())
             .map(|(row, _)| row);
-        let attempt = self
-            .attempt(listening.unwrap_or(root))
-            .ok_or(DropReason::UnknownSpi)?;
-        let shared = attempt
-            .secret
-            .agree(ke.data)
-            .map_err(|_| DropReason::BadKeyMaterial)?;
-        let keys = IkeKeys::derive(&shared, &attempt.nonce, nonce_r, &header.spi_i, &header.spi_r);
-        let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
-        // Two replies can lead to the same keys: an attacker may alter octets of the genuine one that no key depends on.
-        // So that no IV occurs twice, each reply counts in a range of its own (section 3).
-        let first_iv = u64::from(self.node.replies).wrapping_shl(32);
-        let stage = AttemptStage::Auth {
-            spi_r: header.spi_r,
-            sa: IkeSa::new(keys, header.spi_i, header.spi_r, true, first_iv),
-            sk_pi,
-            sk_pr,
-            response,
-            request: heapless::Vec::new(),
-        };
+        let mut keys = None;
+        apart::<DEEP, _>(|| {
+            let attempt = self
+                .attempt(listening.unwrap_or(root))
+                .ok_or(DropReason::UnknownSpi)?;
+            let shared = attempt
+                .secret
+                .agree(ke.data)
+                .map_err(|_| DropReason::BadKeyMaterial)?;
+            let spis = (&header.spi_i, &header.spi_r);
+            keys = Some(IkeKeys::derive(&shared, &attempt.nonce, nonce_r, spis.0, spis.1));
+            Ok(())
+        })?;
+        let keys = keys.ok_or(DropReason::UnknownSpi)?;
         let row = match listening {
             Some(row) => row,
-            None => {
-                let sibling = attempt.sibling(self.now);
-                self.insert_sibling(sibling)?
-            }
+            None => self.insert_sibling(root, None)?,
         };
         let life = if self.under_attack() {
             AUTH_LIFE_UNDER_ATTACK
         } else {
             AUTH_LIFE
         };
+        // Two replies can lead to the same keys: an attacker may alter octets of the genuine one that no key depends on.
+        // So that no IV occurs twice, each reply counts in a range of its own (section 3).
+        let first_iv = u64::from(self.node.replies).wrapping_shl(32);
         let now = self.now;
         self.node.replies = self.node.replies.wrapping_add(1);
         if let Some(attempt) = self.attempt_mut(row) {
-            attempt.stage = stage;
+            let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
+            attempt.stage = AttemptStage::Auth {
+                spi_r: header.spi_r,
+                sa: IkeSa::new(keys, header.spi_i, header.spi_r, true, first_iv),
+                sk_pi,
+                sk_pr,
+                response,
+                request: heapless::Vec::new(),
+            };
             attempt.sent = 0;
             attempt.next = Some(now);
             attempt.deadline = now.after(life);
@@ -163,9 +165,7 @@ impl Core<'_> {
         if attempt.renewed && answered {
             return Err(DropReason::RateLimited);
         }
-        let mut sibling = attempt.sibling(self.now);
-        sibling.cookie = heapless::Vec::from_slice(cookie).map_err(|_| DropReason::Malformed)?;
-        self.insert_sibling(sibling)?;
+        self.insert_sibling(root, Some(cookie))?;
         // The attempt without cookie goes on under another SPI and nonce: an honest responder that wanted no cookie
         // answers that, and its answer cannot be taken for one to the request with the cookie.
         let (mut spi_i, mut nonce) = ([0; 8], [0; 32]);
@@ -241,7 +241,9 @@ impl Core<'_> {
         for row in rows {
             let mut copy: heapless::Vec<u8, MAX_FIRST> =
                 heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
-            verdict = match self.verify_auth_response(row, &mut copy) {
+            let mut judged = Err(DropReason::UnknownSpi);
+            apart::<DEEP, _>(|| judged = self.verify_auth_response(row, &mut copy));
+            verdict = match judged {
                 Ok(answer) => {
                     if let Some(attempt) = self.attempt_mut(row) {
                         attempt.octets = attempt.octets.saturating_add(len);
@@ -375,7 +377,7 @@ impl Core<'_> {
         evicted: group::EvictedList,
         state: Option<CheckedState>,
     ) -> Result<(), DropReason> {
-        let known = self.peers.find(|peer| peer.identity == identity);
+        let known = self.peers.find_identity(&identity);
         let to = self
             .attempt(row)
             .map(|attempt| attempt.to)
@@ -386,18 +388,21 @@ impl Core<'_> {
                 .make_room_for_peer(&identity, to)
                 .ok_or(DropReason::TableFull)?,
         };
-        let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(row) else {
-            return Err(DropReason::UnknownSpi);
-        };
-        let AttemptStage::Auth { sa, .. } = attempt.stage else {
-            return Err(DropReason::UnknownSpi);
-        };
         let now = self.now;
         self.strangers.retain(|stranger| stranger.address != to);
         self.sealed.retain(|sealed| sealed.peer != peer);
+        let attempt = self
+            .handshakes
+            .get_mut(row)
+            .and_then(Handshake::attempt_mut)
+            .ok_or(DropReason::UnknownSpi)?;
+        let AttemptStage::Auth { sa, .. } = &mut attempt.stage else {
+            return Err(DropReason::UnknownSpi);
+        };
+        let purpose = attempt.purpose;
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.address = to;
-            peer.sa = Some(sa);
+            peer.sa = Some(sa.take_out());
             peer.claim = claim;
             peer.heard = Some(now);
             peer.under = None;
@@ -406,6 +411,7 @@ impl Core<'_> {
             let elapsed = u32::try_from(now.since(attempt.started).as_millis()).unwrap_or(u32::MAX);
             peer.exchange = (attempt.octets, elapsed);
         }
+        self.handshakes.remove(row);
         crate::counters::bump(&mut self.node.counters.handshakes_initiated);
         self.node.penalties.forgive(&(to, digest(&identity)));
         for alarm in [
@@ -420,7 +426,7 @@ impl Core<'_> {
         // Section 4: the first that authenticates wins and the others end.
         self.end_attempts();
         self.hear_of_evictions(&evicted);
-        self.registered(peer, instance.instance, attempt.purpose, state);
+        self.registered(peer, instance.instance, purpose, state);
         Ok(())
     }
 }

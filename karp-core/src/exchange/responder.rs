@@ -6,13 +6,13 @@ use core::net::SocketAddr;
 use super::{
     IkeSa,
     auth::Covered,
-    half_open::{ANSWERED_LIFE, AuthAnswer, HalfOpenStage},
+    half_open::{ANSWERED_LIFE, AuthAnswer, HalfOpenStage, JudgedAuth},
     sa::wire_fault,
 };
 use crate::{
-    crypto::IkeKeys,
+    crypto::{DEEP, IkeKeys, apart},
     error::DropReason,
-    group::StateDraft,
+    group::{self, StateDraft},
     identity::Identity,
     io::{MessageKind, Role},
     node::Core,
@@ -34,6 +34,7 @@ struct Request {
     instance: Option<Instance>,
     state: Option<ElectionState>,
     keys: KeysInUse,
+    evicted: group::EvictedList,
 }
 
 impl Core<'_> {
@@ -58,7 +59,7 @@ impl Core<'_> {
             })
             .ok_or(DropReason::UnknownSpi)?;
         let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);
-        self.derive_keys(row)?;
+        apart::<DEEP, _>(|| self.derive_keys(row))?;
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         match &half_open.stage {
             // A repeat of the request that was answered: the same octets again. Whoever sends it need not be the peer,
@@ -67,10 +68,10 @@ impl Core<'_> {
                 half_open.owed = true;
                 return Ok(());
             }
-            HalfOpenStage::Judged { .. } => return Err(DropReason::RepeatedTooSoon),
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. } => {}
+            HalfOpenStage::Keyed { verdict: Some(_), .. } => return Err(DropReason::RepeatedTooSoon),
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {}
         }
-        let request = self.verify_auth_request(row, octets)?;
+        let request = apart::<DEEP, _>(|| self.verify_auth_request(row, octets))?;
         if let Some(half_open) = self.half_open_mut(row) {
             half_open.octets = half_open.octets.saturating_add(len);
         }
@@ -96,7 +97,12 @@ impl Core<'_> {
         );
         let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
         let sa = IkeSa::new(keys, half_open.spi_i, half_open.spi_r, false, 0);
-        half_open.stage = HalfOpenStage::Keyed { sa, sk_pi, sk_pr };
+        half_open.stage = HalfOpenStage::Keyed {
+            sa,
+            sk_pi,
+            sk_pr,
+            verdict: None,
+        };
         Ok(())
     }
 
@@ -127,6 +133,7 @@ impl Core<'_> {
             instance: contents.instance,
             state: contents.election_state,
             keys: contents.keys_in_use.unwrap_or_default(),
+            evicted: contents.evicted.map(|evicted| evicted.0).unwrap_or_default(),
         })
     }
 
@@ -172,7 +179,7 @@ impl Core<'_> {
             }
             return self.settle_request(row, None, Some(identity), refuse(error), reason);
         }
-        let known = self.peers.find(|peer| peer.identity == identity);
+        let known = self.peers.find_identity(&identity);
         let Some(peer) = known.or_else(|| self.make_room_for_peer(&identity, from)) else {
             self.node.alarms.set(crate::io::Alarm::GroupFull, true);
             let answer = refuse(NotifyType::REGISTRATION_FAILED);
@@ -201,6 +208,7 @@ impl Core<'_> {
         self.strangers.retain(|stranger| stranger.address != from);
         crate::counters::bump(&mut self.node.counters.handshakes_answered);
         self.registration(peer, instance.instance, state, &request.keys);
+        self.lesser_told_evictions(peer, &request.evicted);
         self.settle_request(
             row,
             Some(peer),
@@ -222,18 +230,14 @@ impl Core<'_> {
         let now = self.now;
         let own = self.own_identity().clone();
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
-        let stage = core::mem::replace(&mut half_open.stage, HalfOpenStage::Answered);
-        let HalfOpenStage::Keyed { sa, sk_pr, .. } = stage else {
+        let HalfOpenStage::Keyed { verdict, .. } = &mut half_open.stage else {
             return Err(DropReason::UnknownSpi);
         };
-        let identity = identity.unwrap_or(own);
-        half_open.stage = HalfOpenStage::Judged {
-            sa,
-            sk_pr,
+        *verdict = Some(JudgedAuth {
             peer,
-            identity,
+            identity: identity.unwrap_or(own),
             answer,
-        };
+        });
         half_open.owed = true;
         half_open.deadline = now.after(ANSWERED_LIFE);
         if answer == AuthAnswer::Registered {
@@ -256,9 +260,16 @@ impl Core<'_> {
                 let public = secret.public();
                 (self.write_init_response(row, &public), MessageKind::InitResponse)
             }
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. } => (Some(()), MessageKind::InitResponse),
-            HalfOpenStage::Judged { .. } => {
-                (self.write_auth_response(row, buffer), MessageKind::AuthResponse)
+            HalfOpenStage::Keyed { verdict: Some(_), .. } => {
+                let written = apart::<DEEP, _>(|| self.write_auth_response(row, buffer));
+                if let Some(half_open) = self.half_open_mut(row) {
+                    // What is left of the keys goes here.
+                    half_open.stage = HalfOpenStage::Answered;
+                }
+                (written, MessageKind::AuthResponse)
+            }
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {
+                (Some(()), MessageKind::InitResponse)
             }
             HalfOpenStage::Answered => (Some(()), MessageKind::AuthResponse),
         };
@@ -291,18 +302,14 @@ impl Core<'_> {
     /// The answer to GSA_AUTH: sealed once, kept in the slot. The IKE SA moves to the peer's row.
     fn write_auth_response(&mut self, row: Handle, buffer: &mut [u8]) -> Option<()> {
         let now = self.now;
-        let half_open = self.half_open_mut(row)?;
-        let stage = core::mem::replace(&mut half_open.stage, HalfOpenStage::Answered);
-        let HalfOpenStage::Judged {
-            mut sa,
-            sk_pr,
+        let HalfOpenStage::Keyed { verdict, .. } = &self.half_open(row)?.stage else {
+            return None;
+        };
+        let JudgedAuth {
             peer,
             identity,
             answer,
-        } = stage
-        else {
-            return None;
-        };
+        } = verdict.clone()?;
         let draft = match (peer, answer) {
             (Some(peer), AuthAnswer::Registered) => self.state_for(peer),
             _ => None,
@@ -314,15 +321,19 @@ impl Core<'_> {
             handshakes,
             keys,
             creds,
+            peers,
             ..
         } = self;
         let half_open = handshakes.get_mut(row)?.half_open_mut()?;
+        let HalfOpenStage::Keyed { sa, sk_pr, .. } = &mut half_open.stage else {
+            return None;
+        };
         let (_, payloads) = Payloads::of_message(&half_open.request).ok()?;
         let nonce_i = Contents::collect(payloads).ok()?.nonce?;
         let covered = Covered {
             message: &half_open.response,
             nonce: nonce_i,
-            sk_p: &sk_pr,
+            sk_p: sk_pr,
         };
         let own = &node.config.settings().identity;
         let instance = Instance {
@@ -369,7 +380,7 @@ impl Core<'_> {
                 &header,
                 buffer,
                 |writer| fill(writer, Some(draft)),
-                |wrap, message, slots| draft.wrap(slots?, wrap, keys, node, message),
+                |wrap, message, slots| draft.wrap(slots?, wrap, keys, &node.sas, message),
             )
         });
         if len.is_none() {
@@ -382,8 +393,8 @@ impl Core<'_> {
         half_open.response = heapless::Vec::from_slice(buffer.get(..len?)?).ok()?;
         half_open.deadline = now.after(ANSWERED_LIFE);
         if let Some(handle) = peer {
-            if let Some(peer) = self.peers.get_mut(handle) {
-                peer.sa = Some(sa);
+            if let Some(peer) = peers.get_mut(handle) {
+                peer.sa = Some(sa.take_out());
             }
             self.state_sent(handle, draft.is_some());
             if draft.is_some()
@@ -391,6 +402,7 @@ impl Core<'_> {
                 && let Some(peer) = self.peers.get_mut(handle)
             {
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
         }
         Some(())

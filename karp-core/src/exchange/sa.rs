@@ -81,6 +81,24 @@ impl IkeSa {
         }
     }
 
+    /// The IKE SA, and none of its keys is left here: it goes from the exchange to the peer.
+    pub(crate) fn take_out(&mut self) -> Self {
+        Self {
+            spi_i: self.spi_i,
+            spi_r: self.spi_r,
+            initiator: self.initiator,
+            seal: self.seal.take_out(),
+            open: self.open.take_out(),
+            wrap: match &mut self.wrap {
+                KeyWrap::Wraps(key) => KeyWrap::Wraps(key.take_out()),
+                KeyWrap::Unwraps(key) => KeyWrap::Unwraps(key.take_out()),
+            },
+            next_request: self.next_request,
+            expected: self.expected,
+            answered: self.answered,
+        }
+    }
+
     /// Opens `datagram`, a sealed message, in place.
     pub(crate) fn open<'d>(&self, datagram: &'d mut [u8]) -> Result<Opened<'d>, DropReason> {
         open(&self.open, datagram)

@@ -58,9 +58,15 @@ impl Core<'_> {
                 self.insert_from(tek, expires, spi);
             }
             (Some((row, _)), _) => {
+                let soon = self.exposed_end();
                 if let Some(key) = self.keys.get_mut(row) {
+                    let capped = key.exposed && key.state == KeyState::Retiring;
                     key.listed_by = spi.or(key.listed_by);
-                    key.expires = expires;
+                    key.expires = if capped {
+                        expires.min(soon).min(key.expires)
+                    } else {
+                        expires
+                    };
                 }
                 self.advance_key(row, tek.policy.state);
             }
@@ -70,21 +76,14 @@ impl Core<'_> {
         }
     }
 
+    /// In a frame of its own: what is unset in the new row must not be what the caller had of a secret in the same place.
+    #[inline(never)]
     fn insert_from(&mut self, tek: &CheckedTek, expires: Instant, spi: Option<[u8; 16]>) {
         let Some(secret) = &tek.key else { return };
+        let protocols = tek.policy.protocols.clone().unwrap_or_default();
         let row = self.insert_key(TrafficKey {
-            id: tek.policy.id,
-            tek: secret.duplicate(),
-            state: KeyState::Pending,
-            expires,
-            protocols: tek.policy.protocols.clone().unwrap_or_default(),
             listed_by: spi,
-            made: 0,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
+            ..TrafficKey::pending(tek.policy.id, secret.duplicate(), expires, protocols)
         });
         if let Some(row) = row {
             self.advance_key(row, tek.policy.state);
@@ -101,20 +100,8 @@ impl Core<'_> {
                 algorithm: numbers::Algorithm(algorithm.code()),
             });
         }
-        let row = self.insert_key(TrafficKey {
-            id: key.id,
-            tek: key.key.duplicate(),
-            state: KeyState::Pending,
-            expires: self.now.after(key.lifetime),
-            protocols,
-            listed_by: None,
-            made: 0,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
-        });
+        let (tek, expires) = (key.key.duplicate(), self.now.after(key.lifetime));
+        let row = self.insert_key(TrafficKey::pending(key.id, tek, expires, protocols));
         let Some(row) = row else { return };
         if key.usage != KeyUse::Unsent {
             self.advance_key(row, KeyState::Active);
@@ -160,6 +147,7 @@ impl Core<'_> {
             // for want of a successor: not all have heard yet of the one that has come.
             let keep = self.node.config.settings().expiry == Expiry::KeepLast;
             let accepted = self.now.after(self.node.dtd);
+            let soon = self.exposed_end();
             for other in self
                 .keys
                 .rows_mut()
@@ -168,6 +156,9 @@ impl Core<'_> {
                 other.state = KeyState::Retiring;
                 if keep {
                     other.expires = other.expires.max(accepted);
+                }
+                if other.exposed {
+                    other.expires = other.expires.min(soon);
                 }
             }
             self.node.activations = self.node.activations.saturating_add(1);
@@ -228,6 +219,24 @@ impl Core<'_> {
             self.keys.remove(row);
         }
         self.rest_id(id, lifetime.max(self.node.dtd));
+        self.table_changed();
+    }
+
+    /// When a key ends that somebody has who was put out, and that is sent with no more: laggards have DTD and the time
+    /// that a lesser office's half has to come over (sections 5.5 and 7).
+    fn exposed_end(&self) -> Instant {
+        self.now.after(self.node.dtd).after(self.hold().times(2))
+    }
+
+    /// Somebody was put out: the keys that are here now may be known outside.
+    pub(super) fn expose_keys(&mut self) {
+        let soon = self.exposed_end();
+        for key in self.keys.rows_mut().filter(|key| key.lives()) {
+            key.exposed = true;
+            if key.state == KeyState::Retiring {
+                key.expires = key.expires.min(soon);
+            }
+        }
         self.table_changed();
     }
 

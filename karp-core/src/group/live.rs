@@ -21,7 +21,7 @@ impl Core<'_> {
         let Some(office) = self.node.office.as_ref() else {
             return;
         };
-        let (own, next) = (office.spi, office.next.as_ref().map(|next| next.spi));
+        let (own, next) = (office.spi, office.next);
         let now = self.now;
         let pause = self.hello().times(2);
         let leaving = self.peers.get(row).is_some_and(Peer::is_leaving);
@@ -41,6 +41,7 @@ impl Core<'_> {
             if peer.sa.is_some() && now.since(registrant.asked) >= pause {
                 registrant.asked = now;
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
             return;
         }
@@ -120,6 +121,7 @@ impl Core<'_> {
                     if registrant.confirmed && peer.sa.is_some() {
                         registrant.silent = true;
                         peer.push = true;
+                        self.node.pushes_owed = true;
                     } else {
                         // Live from its request on, and no longer if it was not heard so within 2 x hold.
                         registrant.live = false;
@@ -161,15 +163,22 @@ impl Core<'_> {
 
     /// The same of one of them: the others need not be looked at.
     pub(crate) fn registrant_changed(&mut self, row: Handle) {
-        let deadline = self.peers.get(row).and_then(|peer| self.registrant_deadline(peer));
+        let deadline = self
+            .peers
+            .get(row)
+            .and_then(|peer| self.registrant_deadline(peer));
         if let Some(office) = self.node.office.as_mut() {
-            office.registrants_due = earlier(office.registrants_due, deadline).filter(|_| office.registrants_due.is_some());
+            office.registrants_due =
+                earlier(office.registrants_due, deadline).filter(|_| office.registrants_due.is_some());
         }
     }
 
     /// No registrant's deadline is earlier; `None` if that is not known.
     pub(crate) fn earliest_registrant(&self) -> Option<Instant> {
-        self.node.office.as_ref().map_or(Some(Instant::END), |office| office.registrants_due)
+        self.node
+            .office
+            .as_ref()
+            .map_or(Some(Instant::END), |office| office.registrants_due)
     }
 
     /// When the next registrant falls silent.
@@ -229,10 +238,18 @@ impl Core<'_> {
 
     /// Finds out until when an heir may wait for anybody, if that is not known.
     pub(crate) fn find_formers(&mut self) {
-        let Some(office) = self.node.office.as_mut().filter(|office| office.heir && office.formers_until == Instant::END) else {
+        let Some(office) = self
+            .node
+            .office
+            .as_mut()
+            .filter(|office| office.heir && office.formers_until == Instant::END)
+        else {
             return;
         };
-        let untils = self.peers.rows().filter_map(|peer| Self::former_until(office, peer));
+        let untils = self
+            .peers
+            .rows()
+            .filter_map(|peer| Self::former_until(office, peer));
         office.formers_until = untils.max().unwrap_or(office.took);
     }
 
@@ -240,9 +257,11 @@ impl Core<'_> {
     /// has keys to show, or comes from another half; it holds up a rollover for a time and nothing else (section 7).
     pub(crate) fn somebody_knocks(&self) -> bool {
         let registered = |stranger: &Stranger| {
-            let mut peers = self.peers.rows();
-            let counts = |peer: &Peer| peer.registrant.is_some_and(|row| row.live || !row.given);
-            peers.any(|peer| peer.identity == stranger.identity && counts(peer))
+            let row = self.peers.find_identity(&stranger.identity);
+            let registrant = row
+                .and_then(|row| self.peers.get(row))
+                .and_then(|peer| peer.registrant);
+            registrant.is_some_and(|row| row.live || !row.given)
         };
         self.strangers
             .rows()
@@ -262,7 +281,9 @@ impl Core<'_> {
             return None;
         }
         let patience = peer.hold()?.times(2);
-        let silent = peer.heard?.max(office.took).after(patience);
+        // Whoever speaks and does not register is not waited for beyond the time at which a successor of the Active key
+        // is due: an attacker may play what a dead router said.
+        let silent = peer.heard?.max(office.took).after(patience).min(office.patience);
         // Who announces another office's Rekey SA is waited for until 2 x hold after that was first heard.
         let other = self.node.sas.find(&under).and_then(|sa| sa.other_office);
         Some(other.map_or(silent, |at| at.after(self.hold().times(2)).min(silent)))

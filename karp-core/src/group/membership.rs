@@ -3,7 +3,6 @@
 use super::{CheckedState, NewRekeySa};
 use crate::{
     announcement::Heard,
-    crypto::SigningKey,
     election::{Effect, Input, Member, Span, Who},
     exchange::Purpose,
     io::{Role, Timer},
@@ -37,7 +36,6 @@ pub(crate) struct Membership {
 pub(crate) struct Legacy {
     pub(crate) successor: [u8; 8],
     pub(crate) until: Instant,
-    pub(crate) term_key: Option<SigningKey>,
 }
 
 impl Membership {
@@ -168,7 +166,7 @@ impl Core<'_> {
     fn heard_gcks(&mut self, heard: &Heard, serves: bool) {
         let now = self.now;
         let hello = self.hello();
-        let applied = self.node.sas.current.as_ref().map(|sa| (sa.spi, sa.applied));
+        let applied = self.node.sas.current().map(|sa| (sa.spi, sa.applied));
         let own_instance = self.node.instance;
         let current = self.node.sas.current_spi();
         let known = heard
@@ -296,7 +294,7 @@ impl Core<'_> {
             }
         }
         self.apply_keys(&state, Some(spi), true);
-        let applied = self.node.sas.current.as_ref().map_or(generation, |sa| sa.applied);
+        let applied = self.node.sas.current().map_or(generation, |sa| sa.applied);
         self.node.installs.applied(spi, applied);
         self.schedule_acknowledgement();
     }
@@ -304,7 +302,7 @@ impl Core<'_> {
     /// Makes `new` the current Rekey SA, if it is not already.
     pub(crate) fn take_rekey_sa(&mut self, new: NewRekeySa) {
         let now = self.now;
-        if let Some(current) = self.node.sas.current.as_mut().filter(|sa| sa.spi == new.spi) {
+        if let Some(current) = self.node.sas.current_mut().filter(|sa| sa.spi == new.spi) {
             current.applied = current.applied.max(new.generation);
             return;
         }
@@ -372,6 +370,7 @@ impl Core<'_> {
             .is_some_and(|legacy| legacy.until <= now)
         {
             self.node.legacy = None;
+            self.node.term_key = None;
         }
         let Some(membership) = self.node.membership.as_ref() else {
             return;

@@ -268,6 +268,7 @@ impl Core<'_> {
         }
     }
 
+    #[inline(never)]
     fn adopt(
         &mut self,
         id: u16,
@@ -280,20 +281,8 @@ impl Core<'_> {
         }
         self.retire_pending();
         let expires = self.now.after(Duration::from_secs(u64::from(lifetime_s)));
-        self.insert_key(TrafficKey {
-            id,
-            tek,
-            state: KeyState::Pending,
-            expires,
-            protocols: protocols.unwrap_or_default(),
-            listed_by: None,
-            made: 0,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
-        });
+        let protocols = protocols.unwrap_or_default();
+        self.insert_key(TrafficKey::pending(id, tek, expires, protocols));
         self.roll(Input::Adopt);
     }
 

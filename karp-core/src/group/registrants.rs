@@ -213,17 +213,19 @@ impl Core<'_> {
             .any(|key| key.lives() && key.state == KeyState::Active)
     }
 
-    /// The answer to a registration was sealed; `given`: with the whole state.
+    /// The answer to a registration was sealed; `given`: with what may be given now.
     pub(crate) fn state_sent(&mut self, row: Handle, given: bool) {
         self.registrants_changed();
         let gift = self.gift(row);
         let whole = given && gift == Some(Purpose::Whole);
         let now = self.now;
         let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
+        // Keys that were made since its merge began went with it, if there are any yet.
+        let brought = matches!(gift, Some(Purpose::Merge { after }) if self.keys.rows().any(|key| key.lives() && key.made > after));
         let Some(peer) = self.peers.get_mut(row) else {
             return;
         };
-        if given && matches!(gift, Some(Purpose::Merge { .. })) {
+        if given && brought {
             // Another instance of it must not have those keys.
             peer.earlier = last_made;
         }
@@ -362,7 +364,10 @@ impl Core<'_> {
                 if contents.group != Some(self.node.config.settings().group.as_bytes()) {
                     return Err(DropReason::OtherGroup);
                 }
-                self.pull_request(row, &contents.keys_in_use.unwrap_or_default())
+                let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
+                self.pull_request(row, &contents.keys_in_use.unwrap_or_default())?;
+                self.lesser_told_evictions(row, &evicted);
+                Ok(())
             }
             ReplyKind::Informational => {
                 if contents.deletes_ike_sa {

@@ -47,6 +47,13 @@ impl Core<'_> {
         if let Some((row, request)) = self.owed_to_gcks().filter(|(row, _)| ready(*row) && own(*row)) {
             return Some((row, request));
         }
+        if !self.node.pushes_owed {
+            debug_assert!(
+                !self.peers.rows().any(|peer| peer.push),
+                "who is to be pushed the state is noted"
+            );
+            return None;
+        }
         let push = self.peers.iter().find(|(row, peer)| peer.push && ready(*row));
         push.map(|(row, _)| (row, Request::Push))
     }
@@ -54,7 +61,10 @@ impl Core<'_> {
     /// Writes the next request that is owed; it is kept as octets until it is answered.
     pub(crate) fn poll_requests(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         loop {
-            let (row, request) = self.next_request()?;
+            let Some((row, request)) = self.next_request() else {
+                self.node.pushes_owed = self.node.pushes_owed && self.peers.rows().any(|peer| peer.push);
+                return None;
+            };
             let len = match request {
                 Request::Push => self.write_push(row, buffer),
                 Request::Pull => self.write_pull(row, buffer),
@@ -121,14 +131,18 @@ impl Core<'_> {
         sa.seal_plain(&header, buffer.get_mut(..MAX_DATAGRAM)?, fill)
     }
 
-    /// GSA_REGISTRATION: SK{IDg, [KEYS_IN_USE]}.
+    /// GSA_REGISTRATION: SK{IDg, [KEYS_IN_USE], [EVICTED]}.
     fn write_pull(&mut self, row: Handle, buffer: &mut [u8]) -> Option<usize> {
         let keys = self.keys_in_use();
+        let evicted = self.evicted_to_tell();
         let group = self.node.config.settings().group.clone();
         self.write_plain(row, buffer, ExchangeType::GSA_REGISTRATION, |writer| {
             write_group(writer, group.as_bytes());
             if !keys.0.is_empty() {
                 keys.write(writer);
+            }
+            if !evicted.0.is_empty() {
+                evicted.write(writer);
             }
         })
     }
@@ -194,7 +208,7 @@ impl Core<'_> {
             buffer.get_mut(..MAX_DATAGRAM)?,
             fill,
             |wrap, message, slots| match (&draft, slots) {
-                (Some(draft), Some(slots)) => draft.wrap(slots, wrap, keys, node, message),
+                (Some(draft), Some(slots)) => draft.wrap(slots, wrap, keys, &node.sas, message),
                 _ => Some(()),
             },
         )
@@ -337,7 +351,7 @@ impl Core<'_> {
                         reply.message_id,
                         purpose,
                     );
-                    self.state_sent(row, purpose == Some(Purpose::Whole) && len.is_some());
+                    self.state_sent(row, purpose.is_some() && len.is_some());
                     len
                 }
                 ReplyKind::InbandRekey => {

@@ -1,0 +1,28 @@
+//! The stack that secrets were handled on, wiped.
+//!
+//! A value that is moved leaves its octets in the place that it left, and a cipher leaves its key's in registers that
+//! were spilled: no drop comes there. So whatever handles a secret by value runs [`apart`], in frames of its own that are
+//! overwritten when it has returned. Nothing of it can then be carried into the engine's tables by what is written there
+//! next with room to spare.
+
+/// Enough for what the engine does with secrets: the frames of an exchange's step down to the curve, without
+/// optimisation too.
+pub(crate) const DEEP: usize = 24576;
+
+/// Enough for one call of a cipher or hash.
+pub(crate) const SHALLOW: usize = 4096;
+
+/// Runs `work` and wipes the `N` octets of stack below this frame, where it ran. What it returns must not be a secret, or
+/// the caller runs apart as well.
+#[inline(never)]
+pub(crate) fn apart<const N: usize, T>(work: impl FnOnce() -> T) -> T {
+    let result = below(work);
+    zeroize::zeroize_stack::<N>();
+    result
+}
+
+/// So that no frame of `work` becomes a part of the one that wipes.
+#[inline(never)]
+fn below<T>(work: impl FnOnce() -> T) -> T {
+    work()
+}
