@@ -345,6 +345,7 @@ impl Node {
             announce: false,
             stirred: false,
             replies_owed: false,
+            pushes_owed: false,
             joins_untold: false,
             told_role: Role::Left,
             told_gcks: None,

@@ -381,7 +381,7 @@ impl Core<'_> {
         evicted: group::EvictedList,
         state: Option<CheckedState>,
     ) -> Result<(), DropReason> {
-        let known = self.peers.find(|peer| peer.identity == identity);
+        let known = self.peers.find_identity(&identity);
         let to = self
             .attempt(row)
             .map(|attempt| attempt.to)
