@@ -122,7 +122,10 @@ impl Card {
                 let _ = self.send(&crate::neighbour::request(Request::Stop));
                 ask += Duration::from_secs(1);
             }
-            std::thread::sleep(Duration::from_millis(10));
+            // What it still sends is taken off the line, or it would wait for that. At its end the line ends.
+            if self.receive(Duration::from_millis(10), |_, _| {}).is_err() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         };
         if let Some(logs) = self.logs.take() {
             logs.join()
