@@ -9,7 +9,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     command::Command,
-    config::{Config, Eviction, KeyUse, ResumedKey},
+    config::{Config, Eviction, ResumedKey},
     counters::Counters,
     crypto::Secret,
     election::Election,
@@ -64,14 +64,19 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     /// memory counts as a reboot, for which a new engine is made. `now` is the host's monotonic time, which counts time
     /// asleep.
     ///
+    /// Whoever moves a value leaves its octets where it was: the manual keys and the keys to resume with in `config`, and
+    /// all keys of an engine that has run. Make the engine where it is to stay, and wipe the stack that it was made on
+    /// (zeroize's `zeroize_stack`) where that matters. The engine itself moves no secret: what it has done with is wiped
+    /// in its place, and so is the stack that it ran on.
+    ///
     /// # Errors
     /// [`ConfigError::Storage`] if `storage` is too small, [`ConfigError::OwnGrant`] if the credentials do not let this
     /// node's own identity join.
     pub fn new(
-        mut config: Config,
+        config: Config,
         credentials: C,
         mut entropy: R,
-        mut storage: S,
+        storage: S,
         now: Instant,
     ) -> Result<Self, ConfigError> {
         let view = storage.view();
@@ -89,7 +94,6 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
         if !credentials.grant(&config.settings().identity).may_join {
             return Err(ConfigError::OwnGrant);
         }
-        let resumed = config.take_resumed();
         let mut instance = [0; 8];
         // All zeros is no instance.
         while instance == [0; 8] {
@@ -110,7 +114,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
         } else {
             ManualStage::Sending
         };
-        let mut node = Node {
+        let node = Node {
             instance,
             sequence: 0,
             priority: settings.priority,
@@ -125,7 +129,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             evicted: evictions,
             purge: false,
             penalties: crate::election::Penalties::default(),
-            resting_ids: heapless::Deque::new(),
+            resting_ids: crate::node::RestingIds::default(),
             manual,
             succeeded: 0,
             activations: 0,
@@ -133,8 +137,8 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             alarms: crate::node::Alarms::default(),
             counters: Counters::default(),
             cookies: CookieSecrets {
-                current: Secret::random(&mut entropy),
-                former: Secret::random(&mut entropy),
+                current: Secret::zeroed(),
+                former: Secret::zeroed(),
                 version: 0,
             },
             wanted: heapless::Deque::new(),
@@ -154,19 +158,18 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             refusals: heapless::Vec::new(),
             config,
         };
-        let mut core = Core::new(&mut node, storage.slots(), &credentials, &mut entropy);
-        // Who was sent with comes later in the order of activations (section 7).
-        for usage in [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending] {
-            for key in resumed.iter().filter(|key| key.usage == usage) {
-                core.resume_key(key);
-            }
-        }
-        Ok(Self {
+        let mut engine = Self {
             node,
             credentials,
             entropy,
             storage,
-        })
+        };
+        // What comes now is written where it stays.
+        let cookies = &mut engine.node.cookies;
+        cookies.current.redraw(&mut engine.entropy);
+        cookies.former.redraw(&mut engine.entropy);
+        engine.core().resume();
+        Ok(engine)
     }
 
     fn core(&mut self) -> Core<'_> {
