@@ -55,7 +55,7 @@ pub(super) struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
     pub(super) fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        apart::<CURVE, _>(|| Self(ed25519_dalek::SigningKey::from_bytes(seed)))
     }
 
     pub(super) fn public(&self) -> [u8; 32] {
