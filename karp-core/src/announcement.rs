@@ -9,7 +9,7 @@ use crate::{
     exchange::wire_fault,
     identity::Identity,
     io::{Role, Timer},
-    node::{Core, address_octets, digest},
+    node::{Core, PenaltyKey, address_octets},
     peer::{self, KnownInstance, Peer},
     storage::Handle,
     stranger::Stranger,
@@ -419,7 +419,7 @@ impl Core<'_> {
             !self
                 .node
                 .penalties
-                .bars(&(stranger.address, digest(&stranger.identity)), self.now)
+                .bars(&PenaltyKey::new(stranger.address, &stranger.identity), self.now)
         };
         self.strangers
             .iter()
@@ -536,7 +536,10 @@ impl Core<'_> {
         let membership = self.node.membership.as_ref().filter(|_| keyed_self);
         let silent = membership.map(|membership| membership.gcks);
         let candidate = |address, identity, claim: ElectionState| {
-            let barred = self.node.penalties.bars(&(address, digest(identity)), self.now);
+            let barred = self
+                .node
+                .penalties
+                .bars(&PenaltyKey::new(address, identity), self.now);
             Candidate {
                 rank: rank(
                     common(&claim),

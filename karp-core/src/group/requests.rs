@@ -297,7 +297,7 @@ impl Core<'_> {
             Request::Pull => {
                 let state = state.transpose()?;
                 let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
-                self.take_state(row, &evicted, state);
+                self.take_state(row, &evicted, state.as_ref());
             }
             Request::Push => {
                 if let Some(registrant) = self.peers.get_mut(row).and_then(|peer| peer.registrant.as_mut()) {
