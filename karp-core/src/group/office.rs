@@ -275,7 +275,7 @@ impl Core<'_> {
 
     /// What the rollover has to know for a step with `input`. The members are asked one after the other until the
     /// answer is clear: an office with a thousand of them looks at one when it has just made an update.
-    fn view(&self, input: Input) -> Option<View> {
+    pub(super) fn view(&self, input: Input) -> Option<View> {
         let office = self.node.office.as_ref()?;
         let now = self.now;
         let confirmed = self.node.installs.is_confirmed();
