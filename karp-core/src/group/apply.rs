@@ -115,7 +115,7 @@ impl Core<'_> {
         self.node.config.drop_resumed();
     }
 
-    fn resume_key(&mut self, key: &ResumedKey) {
+    pub(super) fn resume_key(&mut self, key: &ResumedKey) {
         let mut protocols = ProtocolList::new();
         for (protocol, algorithm) in &key.protocols {
             // Repeated ones count once.

@@ -270,7 +270,7 @@ fn heir(prepare: impl FnOnce(&mut Core<'_>, Handle)) -> Option<u64> {
     let mut core = bench.at(1000);
     core.node.office.as_mut().unwrap().heir = true;
     let own = core.node.sas.current().unwrap();
-    let own = RekeySa::own(own.spi, rekey_sa(6).keys, None);
+    let own = RekeySa::own(own.spi, &rekey_sa(6).keys, None);
     core.node.sas.clear();
     core.node.sas.replace(rekey_sa(5), at(0));
     core.node.sas.replace(own, at(0));
