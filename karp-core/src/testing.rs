@@ -253,18 +253,9 @@ pub(crate) fn key(id: u16, state: KeyState) -> TrafficKey {
     let mut octets = [0x5a; 32];
     (octets[0], octets[1]) = (high, low);
     TrafficKey {
-        id,
-        tek: Secret::from_bytes(octets),
         state,
-        expires: at(3_600_000),
-        protocols,
-        listed_by: None,
-        made: 0,
         was_active: state == KeyState::Active,
-        activation: 0,
-        omit_at: None,
-        told: None,
-        gone: false,
+        ..TrafficKey::pending(id, Secret::from_bytes(octets), at(3_600_000), protocols)
     }
 }
 

@@ -11,7 +11,7 @@ use rand_core::CryptoRng;
 
 use crate::{
     command::Command,
-    config::{Config, Eviction, KeyUse, ResumedKey},
+    config::{Config, Eviction, ResumedKey},
     counters::Counters,
     crypto::Secret,
     election::Election,
@@ -66,6 +66,11 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     /// memory counts as a reboot, for which a new engine is made. `now` is the host's monotonic time, which counts time
     /// asleep.
     ///
+    /// Whoever moves a value leaves its octets where it was: the manual keys and the keys to resume with in `config`, and
+    /// all keys of an engine that has run. Make the engine where it is to stay, and wipe the stack that it was made on
+    /// (zeroize's `zeroize_stack`) where that matters. The engine itself moves no secret: what it has done with is wiped
+    /// in its place, and so is the stack that it ran on.
+    ///
     /// # Errors
     /// [`ConfigError::Storage`] if `storage` is too small, [`ConfigError::OwnGrant`] if the credentials do not let this
     /// node's own identity join.
@@ -84,7 +89,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             entropy,
             storage,
         };
-        engine.core().resume_keys();
+        engine.begin();
         Ok(engine)
     }
 
@@ -110,8 +115,16 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             entropy,
             storage,
         });
-        engine.core().resume_keys();
+        engine.begin();
         Ok(engine)
+    }
+
+    /// What comes once it is where it stays: secrets are written there.
+    fn begin(&mut self) {
+        let cookies = &mut self.node.cookies;
+        cookies.current.redraw(&mut self.entropy);
+        cookies.former.redraw(&mut self.entropy);
+        self.core().resume();
     }
 
     pub(crate) fn core(&mut self) -> Core<'_> {
@@ -322,7 +335,7 @@ impl Node {
             evicted: evictions,
             purge: false,
             penalties: crate::election::Penalties::default(),
-            resting_ids: heapless::Deque::new(),
+            resting_ids: crate::node::RestingIds::default(),
             manual,
             succeeded: 0,
             activations: 0,
@@ -330,8 +343,8 @@ impl Node {
             alarms: crate::node::Alarms::default(),
             counters: Counters::default(),
             cookies: CookieSecrets {
-                current: Secret::random(rng),
-                former: Secret::random(rng),
+                current: Secret::zeroed(),
+                former: Secret::zeroed(),
                 version: 0,
             },
             wanted: heapless::Deque::new(),
@@ -345,6 +358,7 @@ impl Node {
             announce: false,
             stirred: false,
             replies_owed: false,
+            pushes_owed: false,
             joins_untold: false,
             told_role: Role::Left,
             told_gcks: None,
@@ -352,20 +366,6 @@ impl Node {
             promised: None,
             refusals: heapless::Vec::new(),
             config,
-        }
-    }
-}
-
-impl Core<'_> {
-    /// Takes the keys that the host kept, once.
-    #[inline(never)]
-    fn resume_keys(&mut self) {
-        let resumed = self.node.config.take_resumed();
-        // Who was sent with comes later in the order of activations (section 7).
-        for usage in [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending] {
-            for key in resumed.iter().filter(|key| key.usage == usage) {
-                self.resume_key(key);
-            }
         }
     }
 }

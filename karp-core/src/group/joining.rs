@@ -6,7 +6,7 @@ use crate::{
     exchange::Purpose,
     identity::Identity,
     io::{Role, Timer},
-    node::{Core, digest},
+    node::{Core, PenaltyKey},
     peer::Peer,
     storage::Handle,
     time::Duration,
@@ -179,7 +179,10 @@ impl Core<'_> {
             .filter(|(_, identity, _)| self.may_be_candidate(identity))
             .filter(|(address, identity, _)| {
                 !self.is_attempting(*address)
-                    && !self.node.penalties.bars(&(*address, digest(identity)), self.now)
+                    && !self
+                        .node
+                        .penalties
+                        .bars(&PenaltyKey::new(*address, identity), self.now)
             })
             .filter(move |(_, identity, claim)| !rival || self.is_greater(identity, claim))
     }

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     command::RekeyReason,
-    crypto::{DEEP, RekeySaKeys, SigningKey, apart},
+    crypto::{ROW, RekeySaKeys, SigningKey, apart},
     election::{self, Election, Gcks},
     io::{Alarm, Timer},
     node::{Core, ManualStage, RekeySa},
@@ -110,9 +110,9 @@ impl Core<'_> {
         self.rng.fill_bytes(&mut spi);
         let now = self.now;
         let (sas, rng) = (&mut self.node.sas, &mut *self.rng);
-        apart::<DEEP, _>(|| {
+        apart::<ROW, _>(|| {
             let keys = RekeySaKeys::random(rng, &spi);
-            let sa = RekeySa::own(spi, keys, auth_key);
+            let sa = RekeySa::own(spi, &keys, auth_key);
             if next {
                 sas.set_next(sa);
             } else {
@@ -231,7 +231,7 @@ impl Core<'_> {
         let (node, rng) = (&mut *self.node, &mut *self.rng);
         node.term_key = None;
         if signs {
-            apart::<DEEP, _>(|| node.term_key = Some(SigningKey::generate(rng)));
+            apart::<ROW, _>(|| node.term_key = Some(SigningKey::generate(rng)));
         }
         let auth_key = node.term_key.as_ref().map(SigningKey::public);
         if let Some(sa) = node.sas.current_mut() {
@@ -299,7 +299,7 @@ impl Core<'_> {
     /// What the rollover has to know for a step with `input`. The members are asked one after the other until the
     /// answer is clear: an office with a thousand of them looks at one when it has just made an update, and later begins
     /// with the one that kept it waiting the last time. Returns that place as well.
-    fn view(&self, input: Input) -> Option<(View, usize)> {
+    pub(super) fn view(&self, input: Input) -> Option<(View, usize)> {
         let office = self.node.office.as_ref()?;
         let now = self.now;
         let confirmed = self.node.installs.is_confirmed();

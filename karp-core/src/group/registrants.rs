@@ -134,7 +134,7 @@ impl Core<'_> {
                         .node
                         .resting_ids
                         .iter()
-                        .any(|(id, until)| *id == entry.id && *until > self.now);
+                        .any(|(id, until)| id == entry.id && until > self.now);
                     if !rests {
                         self.rest_id(entry.id, span);
                     }
@@ -355,7 +355,7 @@ impl Core<'_> {
             ReplyKind::InbandRekey => match pushed {
                 Some(Ok(state)) => {
                     let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
-                    self.take_state(row, &evicted, Some(state));
+                    self.take_state(row, &evicted, Some(&state));
                     Ok(())
                 }
                 Some(Err(reason)) => Err(reason),

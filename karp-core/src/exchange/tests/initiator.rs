@@ -232,8 +232,12 @@ fn another_name_or_a_wrong_proof_is_no_answer() {
         // A server that cannot prove the joiner answers AUTHENTICATION_FAILED; let it take the joiner for proved.
         let mut core = server.at(0);
         for half_open in core.handshakes.rows_mut().filter_map(Handshake::half_open_mut) {
-            if let super::HalfOpenStage::Judged { answer, .. } = &mut half_open.stage {
-                *answer = super::AuthAnswer::Registered;
+            if let super::HalfOpenStage::Keyed {
+                verdict: Some(verdict),
+                ..
+            } = &mut half_open.stage
+            {
+                verdict.answer = super::AuthAnswer::Registered;
             }
         }
         let response = server.one(0, MessageKind::AuthResponse).octets;
