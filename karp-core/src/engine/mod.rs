@@ -104,19 +104,32 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
         place: &'a mut MaybeUninit<Self>,
         config: Config,
         credentials: C,
+        entropy: R,
+        storage: S,
+        now: Instant,
+    ) -> Result<&'a mut Self, ConfigError> {
+        let engine = Self::put(place, config, credentials, entropy, storage, now)?;
+        engine.begin();
+        Ok(engine)
+    }
+
+    // A frame of its own, which is gone when the engine begins.
+    #[inline(never)]
+    fn put<'a>(
+        place: &'a mut MaybeUninit<Self>,
+        config: Config,
+        credentials: C,
         mut entropy: R,
         storage: S,
         now: Instant,
     ) -> Result<&'a mut Self, ConfigError> {
         check(&config, &credentials, &storage)?;
-        let engine = place.write(Self {
+        Ok(place.write(Self {
             node: Node::new(config, &mut entropy, now),
             credentials,
             entropy,
             storage,
-        });
-        engine.begin();
-        Ok(engine)
+        }))
     }
 
     /// What comes once it is where it stays: secrets are written there.

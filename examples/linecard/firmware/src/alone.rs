@@ -30,7 +30,7 @@ const PLACES: [Place; 2] = [
     },
 ];
 
-/// How long a step may take. The longest, a failover, takes about two seconds on an idle machine.
+/// How long a step may take. The longest, a failover, takes about four seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The two, each in its place. One that failed is `None`.

@@ -145,7 +145,9 @@ fn config(place: &Place) -> Option<Config> {
     let settings = Settings {
         router_id: u64::from(place.number),
         priority: place.priority,
-        hello: Duration::from_millis(250),
+        hello: Duration::from_millis(500),
+        // Long enough for an emulator that waits for a busy machine.
+        hold_multiplier: 6,
         min_rekey: Duration::from_secs(1),
         dtd: Duration::from_secs(2),
         ..Settings::new(

@@ -59,7 +59,9 @@ impl Neighbour {
         let settings = Settings {
             router_id: 1,
             priority: 200,
-            hello: Duration::from_millis(250),
+            hello: Duration::from_millis(500),
+            // Long enough for an emulator that waits for a busy machine.
+            hold_multiplier: 6,
             min_rekey: Duration::from_secs(1),
             dtd: Duration::from_secs(2),
             ..Settings::new("linecard", own, SocketAddr::from(ADDRESS))
