@@ -173,6 +173,7 @@ impl Core<'_> {
     }
 
     /// Section 5.1 in full; changes nothing.
+    #[inline(never)]
     pub(crate) fn verify_announcement(&self, from: SocketAddr, octets: &[u8]) -> Result<Heard, DropReason> {
         let message = Announcement::parse(octets).map_err(|error| {
             if error == wire::Error::Unsupported {
@@ -242,9 +243,24 @@ impl Core<'_> {
                     Ok(())
                 }
             }
-            Some(known) if known.proved || row.is_heard(self.now) => Err(DropReason::OtherInstance),
+            Some(known) if known.proved || row.is_heard(self.now) || self.is_earlier_boot(row, heard) => {
+                Err(DropReason::OtherInstance)
+            }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Section 5.1: whoever reboots is given the state again only after a rollover, so what a later instance says is under
+    /// a Rekey SA that came no earlier, and of a generation that is no less. Otherwise somebody plays what an earlier
+    /// instance said, and could make a dead router speak by turns for ever.
+    fn is_earlier_boot(&self, row: &Peer, heard: &Heard) -> bool {
+        let (Some(known), Some(under), Some(claim)) = (row.under, heard.under, row.claim) else {
+            return false;
+        };
+        let names = |claim: &ElectionState, sa| claim.rekey_sa == Some(sa);
+        let fell = known == under && names(&claim, known) && names(&heard.claim, under);
+        self.node.sas.age(&under) > self.node.sas.age(&known)
+            || (fell && heard.claim.generation < claim.generation)
     }
 
     /// A GCKS signs (section 5.1). The AUTH_KEY is that of the Rekey SA that its ELECTION_STATE names; a node that has
@@ -291,6 +307,7 @@ impl Core<'_> {
     }
 
     /// Takes note of what was heard. Hints leave a row among the strangers and nothing else.
+    #[inline(never)]
     pub(crate) fn commit_announcement(&mut self, from: SocketAddr, heard: Heard) -> Result<(), DropReason> {
         if heard.under.is_none() {
             return self.commit_hint(from, heard);
@@ -315,6 +332,8 @@ impl Core<'_> {
         if heard.claims_anew && followed && self.node.office.is_none() {
             // Nobody has proved that it is the GCKS: nothing of what is known of it changes but that it is there.
             self.heard_peer(row, &heard);
+            self.registrant_changed(row);
+            self.former_heard(row);
             return Ok(());
         }
         let proved = peer
@@ -331,6 +350,8 @@ impl Core<'_> {
         self.node.stirred = true;
         self.note_other_office(row, &heard);
         self.heard_peer(row, &heard);
+        self.registrant_changed(row);
+        self.former_heard(row);
         Ok(())
     }
 
@@ -571,5 +592,30 @@ impl Core<'_> {
         let span = self.random_up_to(interval);
         let at: Instant = self.now.after(span.max(Duration::from_millis(1)));
         self.node.timers.set_earlier(Timer::Hello, at);
+    }
+}
+
+#[cfg(test)]
+impl Heard {
+    /// What the peer in `row` announces of itself under this Rekey SA, for tests of what follows.
+    pub(crate) fn from_peer(
+        core: &Core<'_>,
+        row: Handle,
+        claim: ElectionState,
+        under: Option<[u8; 16]>,
+    ) -> Self {
+        let peer = core.peers.get(row);
+        Self {
+            identity: peer.map_or_else(|| core.own_identity().clone(), |peer| peer.identity.clone()),
+            instance: peer
+                .and_then(|peer| peer.instance)
+                .map_or([0; 8], |known| known.instance),
+            sequence: 0,
+            claim,
+            handoff: None,
+            under,
+            row: Some(row),
+            claims_anew: false,
+        }
     }
 }

@@ -160,6 +160,8 @@ mod peer;
 mod sealed;
 pub mod storage;
 mod stranger;
+#[cfg(test)]
+mod testing;
 pub mod time;
 mod timers;
 pub mod wire;

@@ -125,6 +125,15 @@ impl RekeySas {
         self.current().map(|sa| sa.spi)
     }
 
+    /// How many have come since this one: 0 for the current and the next.
+    pub(crate) fn age(&self, spi: &[u8; 16]) -> u8 {
+        let mut rows = self.rows.iter().flatten();
+        match rows.find(|row| row.1.spi == *spi) {
+            Some((Part::Former(at), _)) => at.saturating_add(1),
+            Some((Part::Current | Part::Next, _)) | None => 0,
+        }
+    }
+
     pub(crate) fn former(&self) -> Option<&RekeySa> {
         self.part(Part::Former(0))
     }
@@ -143,6 +152,17 @@ impl RekeySas {
         if let Some(row) = self.rows.iter_mut().find(|row| row.is_none()) {
             *row = Some((part, sa));
         }
+    }
+
+    /// A former one, the newest, which this node held before its current one.
+    #[cfg(test)]
+    pub(crate) fn add_former(&mut self, sa: RekeySa) {
+        for (part, _) in self.rows.iter_mut().flatten() {
+            if let Part::Former(age) = part {
+                *age = age.saturating_add(1);
+            }
+        }
+        self.insert(Part::Former(0), sa);
     }
 
     /// Makes `sa` the current one and keeps the one before it to authenticate others.
@@ -451,6 +471,10 @@ pub(crate) struct Node {
     pub(crate) announce: bool,
     /// Something changed that a rollover may have waited for.
     pub(crate) stirred: bool,
+    /// An answer may be owed to a peer. While it is not, nobody asks them one by one.
+    pub(crate) replies_owed: bool,
+    /// A peer may have joined or left since the host was told of it; likewise.
+    pub(crate) joins_untold: bool,
     pub(crate) told_role: Role,
     pub(crate) told_gcks: Option<Handle>,
     /// The last time that was told.

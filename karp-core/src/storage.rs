@@ -214,6 +214,13 @@ impl<'a, T> Table<'a, T> {
         self.slots.iter().filter_map(|slot| slot.row.as_ref())
     }
 
+    /// All rows with their places, beginning at place `at`.
+    pub(crate) fn rows_from(&self, at: usize) -> impl Iterator<Item = (usize, &T)> {
+        let places = || self.slots.iter().enumerate();
+        let rows = places().skip(at).chain(places().take(at));
+        rows.filter_map(|(at, slot)| slot.row.as_ref().map(|row| (at, row)))
+    }
+
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| slot.row.as_mut())
     }

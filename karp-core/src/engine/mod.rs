@@ -5,6 +5,8 @@ mod drive;
 mod events;
 mod input;
 
+use core::mem::MaybeUninit;
+
 use rand_core::CryptoRng;
 
 use crate::{
@@ -65,9 +67,9 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     /// asleep.
     ///
     /// Whoever moves a value leaves its octets where it was: the manual keys and the keys to resume with in `config`, and
-    /// all keys of an engine that has run. Make the engine where it is to stay, and wipe the stack that it was made on
-    /// (zeroize's `zeroize_stack`) where that matters. The engine itself moves no secret: what it has done with is wiped
-    /// in its place, and so is the stack that it ran on.
+    /// all keys of an engine that has run. Make the engine where it is to stay, see [`new_in`](Self::new_in), and wipe the
+    /// stack that it was made on (zeroize's `zeroize_stack`) where that matters. The engine itself moves no secret: what it
+    /// has done with is wiped in its place, and so is the stack that it ran on.
     ///
     /// # Errors
     /// [`ConfigError::Storage`] if `storage` is too small, [`ConfigError::OwnGrant`] if the credentials do not let this
@@ -79,85 +81,8 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
         storage: S,
         now: Instant,
     ) -> Result<Self, ConfigError> {
-        let view = storage.view();
-        for (table, len, min) in [
-            ("peers", view.peers.len(), 1),
-            ("keys", view.keys.len(), MIN_KEYS),
-            ("handshakes", view.handshakes.len(), 2),
-            ("sealed", view.sealed.len(), 2),
-            ("strangers", view.strangers.len(), 2),
-        ] {
-            if len < min || len > usize::from(u16::MAX) {
-                return Err(ConfigError::Storage { table, min });
-            }
-        }
-        if !credentials.grant(&config.settings().identity).may_join {
-            return Err(ConfigError::OwnGrant);
-        }
-        let mut instance = [0; 8];
-        // All zeros is no instance.
-        while instance == [0; 8] {
-            entropy.fill_bytes(&mut instance);
-        }
-        let settings = config.settings();
-        let own = digest(&settings.identity);
-        let evictions = settings.evictions.iter();
-        let evictions = evictions
-            .filter(|eviction| eviction.digest != own)
-            .map(|eviction| EvictedUntil {
-                digest: eviction.digest,
-                until: now.after(eviction.remaining),
-            })
-            .collect();
-        let manual = if settings.manual_keys.is_empty() {
-            ManualStage::Dropped
-        } else {
-            ManualStage::Sending
-        };
-        let node = Node {
-            instance,
-            sequence: 0,
-            priority: settings.priority,
-            election: Election::default(),
-            timers: crate::timers::Timers::default(),
-            sas: RekeySas::default(),
-            installs: Installs::default(),
-            membership: None,
-            office: None,
-            legacy: None,
-            term_key: None,
-            evicted: evictions,
-            purge: false,
-            penalties: crate::election::Penalties::default(),
-            resting_ids: crate::node::RestingIds::default(),
-            manual,
-            succeeded: 0,
-            activations: 0,
-            dtd: settings.dtd,
-            alarms: crate::node::Alarms::default(),
-            counters: Counters::default(),
-            cookies: CookieSecrets {
-                current: Secret::zeroed(),
-                former: Secret::zeroed(),
-                version: 0,
-            },
-            wanted: heapless::Deque::new(),
-            join_tries: 0,
-            heir_tries: 0,
-            full: None,
-            replies: 0,
-            triggered: None,
-            goodbyes: 0,
-            leaving: false,
-            announce: false,
-            stirred: false,
-            told_role: Role::Left,
-            told_gcks: None,
-            now,
-            promised: None,
-            refusals: heapless::Vec::new(),
-            config,
-        };
+        check(&config, &credentials, &storage)?;
+        let node = Node::new(config, &mut entropy, now);
         let mut engine = Self {
             node,
             credentials,
@@ -165,14 +90,46 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             storage,
         };
         // What comes now is written where it stays.
-        let cookies = &mut engine.node.cookies;
-        cookies.current.redraw(&mut engine.entropy);
-        cookies.former.redraw(&mut engine.entropy);
-        engine.core().resume();
+        engine.begin();
         Ok(engine)
     }
 
-    fn core(&mut self) -> Core<'_> {
+    /// As [`new`](Self::new), in the place where the engine is to stay: a machine without a heap has it in a static,
+    /// and no room on its stack for the copies that a value leaves on its way there.
+    ///
+    /// What `place` held is overwritten and not dropped.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); `place` is as it was then.
+    pub fn new_in<'a>(
+        place: &'a mut MaybeUninit<Self>,
+        config: Config,
+        credentials: C,
+        mut entropy: R,
+        storage: S,
+        now: Instant,
+    ) -> Result<&'a mut Self, ConfigError> {
+        check(&config, &credentials, &storage)?;
+        let engine = place.write(Self {
+            node: Node::new(config, &mut entropy, now),
+            credentials,
+            entropy,
+            storage,
+        });
+        // What comes now is written where it stays.
+        engine.begin();
+        Ok(engine)
+    }
+
+    /// Draws the secret of the cookies and takes over the keys to resume with.
+    fn begin(&mut self) {
+        let cookies = &mut self.node.cookies;
+        cookies.current.redraw(&mut self.entropy);
+        cookies.former.redraw(&mut self.entropy);
+        self.core().resume();
+    }
+
+    pub(crate) fn core(&mut self) -> Core<'_> {
         Core::new(
             &mut self.node,
             self.storage.slots(),
@@ -316,5 +273,100 @@ impl<C, R, S> core::fmt::Debug for Engine<C, R, S> {
         f.debug_struct("Engine")
             .field("config", &self.node.config)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether an engine can be made of these.
+fn check(config: &Config, credentials: &impl Credentials, storage: &impl Storage) -> Result<(), ConfigError> {
+    let view = storage.view();
+    for (table, len, min) in [
+        ("peers", view.peers.len(), 1),
+        ("keys", view.keys.len(), MIN_KEYS),
+        ("handshakes", view.handshakes.len(), 2),
+        ("sealed", view.sealed.len(), 2),
+        ("strangers", view.strangers.len(), 2),
+    ] {
+        if len < min || len > usize::from(u16::MAX) {
+            return Err(ConfigError::Storage { table, min });
+        }
+    }
+    if credentials.grant(&config.settings().identity).may_join {
+        Ok(())
+    } else {
+        Err(ConfigError::OwnGrant)
+    }
+}
+
+impl Node {
+    /// A node that knows nothing but its configuration.
+    // A frame of its own, which is gone before anything else is done.
+    #[inline(never)]
+    fn new(config: Config, rng: &mut dyn CryptoRng, now: Instant) -> Self {
+        let mut instance = [0; 8];
+        // All zeros is no instance.
+        while instance == [0; 8] {
+            rng.fill_bytes(&mut instance);
+        }
+        let settings = config.settings();
+        let own = digest(&settings.identity);
+        let evictions = settings.evictions.iter();
+        let evictions = evictions
+            .filter(|eviction| eviction.digest != own)
+            .map(|eviction| EvictedUntil {
+                digest: eviction.digest,
+                until: now.after(eviction.remaining),
+            })
+            .collect();
+        let manual = if settings.manual_keys.is_empty() {
+            ManualStage::Dropped
+        } else {
+            ManualStage::Sending
+        };
+        Self {
+            instance,
+            sequence: 0,
+            priority: settings.priority,
+            election: Election::default(),
+            timers: crate::timers::Timers::default(),
+            sas: RekeySas::default(),
+            installs: Installs::default(),
+            membership: None,
+            office: None,
+            legacy: None,
+            term_key: None,
+            evicted: evictions,
+            purge: false,
+            penalties: crate::election::Penalties::default(),
+            resting_ids: crate::node::RestingIds::default(),
+            manual,
+            succeeded: 0,
+            activations: 0,
+            dtd: settings.dtd,
+            alarms: crate::node::Alarms::default(),
+            counters: Counters::default(),
+            cookies: CookieSecrets {
+                current: Secret::zeroed(),
+                former: Secret::zeroed(),
+                version: 0,
+            },
+            wanted: heapless::Deque::new(),
+            join_tries: 0,
+            heir_tries: 0,
+            full: None,
+            replies: 0,
+            triggered: None,
+            goodbyes: 0,
+            leaving: false,
+            announce: false,
+            stirred: false,
+            replies_owed: false,
+            joins_untold: false,
+            told_role: Role::Left,
+            told_gcks: None,
+            now,
+            promised: None,
+            refusals: heapless::Vec::new(),
+            config,
+        }
     }
 }

@@ -142,7 +142,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Another attempt of the same exchange: same first message but for cookie and redirection.
-    fn sibling(&self, now: Instant) -> Self {
+    pub(super) fn sibling(&self, now: Instant) -> Self {
         Self {
             purpose: self.purpose,
             to: self.to,
@@ -329,6 +329,7 @@ impl Core<'_> {
     }
 
     /// Ends what is overdue and sends what is due. Returns a message for the buffer, if one is to go out.
+    #[inline(never)]
     pub(crate) fn run_attempts(&mut self) {
         loop {
             let now = self.now;
@@ -375,6 +376,7 @@ impl Core<'_> {
     }
 
     /// Writes the next message that an attempt owes.
+    #[inline(never)]
     pub(crate) fn poll_attempts(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         let now = self.now;
         let due = |attempt: &Attempt| attempt.next.is_some_and(|next| next <= now);
@@ -415,6 +417,7 @@ impl Core<'_> {
         let keys_in_use = self.keys_in_use();
         let expected = self.attempt(row)?.expect.clone();
         let state = self.state_shown_to(Some(&expected));
+        let evicted = self.evicted_to_tell();
         let Core {
             node,
             handshakes,
@@ -467,6 +470,9 @@ impl Core<'_> {
                 state.write(writer);
                 if !keys_in_use.0.is_empty() {
                     keys_in_use.write(writer);
+                }
+                if !evicted.0.is_empty() {
+                    evicted.write(writer);
                 }
             })?;
             if !proved {

@@ -151,6 +151,7 @@ impl Core<'_> {
     }
 
     /// A request of IKE_SA_INIT. Cookies are checked before anything costly.
+    #[inline(never)]
     pub(crate) fn handle_init_request(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
         let (header, payloads) = Payloads::of_message(octets).map_err(wire_fault)?;
         let contents = match Contents::collect(payloads) {
@@ -286,6 +287,7 @@ impl Core<'_> {
     }
 
     /// Writes the next refusal without state.
+    #[inline(never)]
     pub(crate) fn poll_refusals(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         let refusal = self.node.refusals.pop()?;
         let header = Header::new(

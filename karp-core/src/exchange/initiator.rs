@@ -57,6 +57,7 @@ enum Verdict {
 
 impl Core<'_> {
     /// A response to IKE_SA_INIT. Whoever is on the link can send one, so each distinct one is an attempt of its own.
+    #[inline(never)]
     pub(crate) fn handle_init_response(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
         let (header, payloads) = Payloads::of_message(octets).map_err(wire_fault)?;
         let root = self
@@ -226,6 +227,7 @@ impl Core<'_> {
     }
 
     /// A response to GSA_AUTH.
+    #[inline(never)]
     pub(crate) fn handle_auth_response(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
         let header = Header::parse(octets).map_err(wire_fault)?;
         if header.message_id != 1 {
@@ -266,6 +268,7 @@ impl Core<'_> {
         verdict
     }
 
+    #[inline(never)]
     fn verify_auth_response(&self, row: Handle, octets: &mut [u8]) -> Result<Answer, DropReason> {
         let attempt = self.attempt(row).ok_or(DropReason::UnknownSpi)?;
         let AttemptStage::Auth { sa, sk_pr, .. } = &attempt.stage else {
@@ -331,6 +334,7 @@ impl Core<'_> {
         }))
     }
 
+    #[inline(never)]
     fn commit_answer(&mut self, row: Handle, answer: &Answer) -> Result<(), DropReason> {
         let (purpose, to) = match self.attempt(row) {
             Some(attempt) => (attempt.purpose, attempt.to),

@@ -12,7 +12,7 @@ use super::{
 use crate::{
     crypto::{IkeKeys, ROW, apart},
     error::DropReason,
-    group::StateDraft,
+    group::{self, StateDraft},
     identity::Identity,
     io::{MessageKind, Role},
     node::Core,
@@ -35,10 +35,12 @@ struct Request {
     instance: Option<Instance>,
     state: Option<ElectionState>,
     keys: KeysInUse,
+    evicted: group::EvictedList,
 }
 
 impl Core<'_> {
     /// A request of GSA_AUTH.
+    #[inline(never)]
     pub(crate) fn handle_auth_request(
         &mut self,
         from: SocketAddr,
@@ -79,6 +81,7 @@ impl Core<'_> {
     }
 
     /// The Diffie-Hellman result is computed when it is first needed, and once: a flood of IKE_SA_INIT costs none.
+    #[inline(never)]
     fn derive_keys(&mut self, row: Handle) -> Result<(), DropReason> {
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         let HalfOpenStage::Init { secret } = &half_open.stage else {
@@ -111,6 +114,7 @@ impl Core<'_> {
         Ok(())
     }
 
+    #[inline(never)]
     fn verify_auth_request(&self, row: Handle, octets: &mut [u8]) -> Result<Request, DropReason> {
         let half_open = self.half_open(row).ok_or(DropReason::UnknownSpi)?;
         let HalfOpenStage::Keyed { sa, sk_pi, .. } = &half_open.stage else {
@@ -138,10 +142,12 @@ impl Core<'_> {
             instance: contents.instance,
             state: contents.election_state,
             keys: contents.keys_in_use.unwrap_or_default(),
+            evicted: contents.evicted.map(|evicted| evicted.0).unwrap_or_default(),
         })
     }
 
     /// Mutual authorisation, and what follows for the registrant.
+    #[inline(never)]
     fn judge_request(&mut self, row: Handle, from: SocketAddr, request: Request) -> Result<(), DropReason> {
         let Some(identity) = request.identity else {
             return self.settle_request(row, None, None, AuthAnswer::NotProved, DropReason::BadProof);
@@ -212,6 +218,7 @@ impl Core<'_> {
         self.strangers.retain(|stranger| stranger.address != from);
         crate::counters::bump(&mut self.node.counters.handshakes_answered);
         self.registration(peer, instance.instance, state, &request.keys);
+        self.lesser_told_evictions(peer, &request.evicted);
         self.settle_request(
             row,
             Some(peer),

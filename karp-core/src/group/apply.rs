@@ -58,9 +58,15 @@ impl Core<'_> {
                 self.take_key(tek, expires, spi);
             }
             (Some((row, _)), _) => {
+                let soon = self.exposed_end();
                 if let Some(key) = self.keys.get_mut(row) {
+                    let capped = key.exposed && key.state == KeyState::Retiring;
                     key.listed_by = spi.or(key.listed_by);
-                    key.expires = expires;
+                    key.expires = if capped {
+                        expires.min(soon).min(key.expires)
+                    } else {
+                        expires
+                    };
                 }
                 self.advance_key(row, tek.policy.state);
             }
@@ -109,7 +115,7 @@ impl Core<'_> {
         self.node.config.drop_resumed();
     }
 
-    fn resume_key(&mut self, key: &ResumedKey) {
+    pub(super) fn resume_key(&mut self, key: &ResumedKey) {
         let mut protocols = ProtocolList::new();
         for (protocol, algorithm) in &key.protocols {
             // Repeated ones count once.
@@ -165,6 +171,7 @@ impl Core<'_> {
             // for want of a successor: not all have heard yet of the one that has come.
             let keep = self.node.config.settings().expiry == Expiry::KeepLast;
             let accepted = self.now.after(self.node.dtd);
+            let soon = self.exposed_end();
             for other in self
                 .keys
                 .rows_mut()
@@ -173,6 +180,9 @@ impl Core<'_> {
                 other.state = KeyState::Retiring;
                 if keep {
                     other.expires = other.expires.max(accepted);
+                }
+                if other.exposed {
+                    other.expires = other.expires.min(soon);
                 }
             }
             self.node.activations = self.node.activations.saturating_add(1);
@@ -236,6 +246,24 @@ impl Core<'_> {
         self.table_changed();
     }
 
+    /// When a key ends that somebody has who was put out, and that is sent with no more: laggards have DTD and the time
+    /// that a lesser office's half has to come over (sections 5.5 and 7).
+    fn exposed_end(&self) -> Instant {
+        self.now.after(self.node.dtd).after(self.hold().times(2))
+    }
+
+    /// Somebody was put out: the keys that are here now may be known outside.
+    pub(super) fn expose_keys(&mut self) {
+        let soon = self.exposed_end();
+        for key in self.keys.rows_mut().filter(|key| key.lives()) {
+            key.exposed = true;
+            if key.state == KeyState::Retiring {
+                key.expires = key.expires.min(soon);
+            }
+        }
+        self.table_changed();
+    }
+
     /// What is not Active goes at once (eviction).
     pub(crate) fn end_all_but_active(&mut self) {
         self.end_keys(|key| key.state != KeyState::Active);
@@ -286,6 +314,7 @@ impl Core<'_> {
     }
 
     /// Ends keys whose life is over, and manual ones.
+    #[inline(never)]
     pub(crate) fn run_keys(&mut self) {
         let now = self.now;
         if let ManualStage::Ending(at) = self.node.manual

@@ -67,6 +67,9 @@ impl Core<'_> {
                 until,
             });
         }
+        if news {
+            self.expose_keys();
+        }
         let out: heapless::Vec<Handle, 8> = self
             .peers
             .iter()
@@ -94,6 +97,24 @@ impl Core<'_> {
         } else {
             // The next whole state is all that is left to a member.
             self.node.purge = true;
+        }
+    }
+
+    /// Who registered here says whom it put out. It is believed if it is an office that merges and may serve here
+    /// (section 5.5, merge, step 1). Those may be members of this office: a new Rekey SA at once, and a new key that
+    /// they are not given.
+    pub(crate) fn lesser_told_evictions(&mut self, row: Handle, list: &EvictedList) {
+        let believed = self.peers.get(row).is_some_and(|peer| {
+            let office = peer
+                .registrant
+                .is_some_and(|row| row.office && row.merging.is_some());
+            office && self.creds.grant(&peer.identity).may_serve
+        });
+        if believed && self.note_evicted(list) {
+            self.renew_rekey_sa();
+            self.roll(Input::Replaced);
+            self.node.sas.forget_formers();
+            self.roll(Input::Want(RekeyReason::Compromise));
         }
     }
 

@@ -32,6 +32,7 @@ impl Core<'_> {
     }
 
     /// *Join* is due: the heir, or whoever claims the office.
+    #[inline(never)]
     pub(crate) fn run_join(&mut self) {
         let heir = match self.node.election {
             Election::Member(Member::Joining(_, heir)) => Handle::from_number(heir.0),
@@ -94,6 +95,7 @@ impl Core<'_> {
 
     /// A member that joins an heir always has an attempt under way or one planned; whatever ended the last one, the
     /// joining has failed then.
+    #[inline(never)]
     pub(crate) fn run_joining(&mut self) {
         let joining = matches!(self.node.election, Election::Member(Member::Joining(..)));
         if joining && self.attempts() == 0 && !self.node.timers.is_set(Timer::Join) {

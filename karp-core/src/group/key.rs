@@ -25,6 +25,8 @@ pub struct TrafficKey {
     pub(crate) activation: u32,
     /// When the GCKS may leave it out of the state.
     pub(crate) omit_at: Option<Instant>,
+    /// Somebody was put out since it came here, and may have it: once it is not sent with any more it ends soon.
+    pub(crate) exposed: bool,
     /// The host was told of this state; `None` if it was not told of the key at all.
     pub(crate) told: Option<KeyState>,
     /// It is no key any more; the row waits until the host was told.
@@ -45,6 +47,7 @@ impl TrafficKey {
             was_active: false,
             activation: 0,
             omit_at: None,
+            exposed: false,
             told: None,
             gone: false,
         }

@@ -33,6 +33,7 @@ impl Core<'_> {
         };
         office.key_due = expires.map(|at| at.before(lifetime.divided(4)).before(dtd));
         office.force_due = expires.map(|at| at.before(dtd));
+        office.patience = office.patience.max(office.key_due.unwrap_or(office.took));
     }
 
     /// A new traffic key, Pending, under an id drawn at random from those not in use (section 6).

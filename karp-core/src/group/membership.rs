@@ -112,6 +112,7 @@ impl Core<'_> {
             if let Some(peer) = self.peers.get_mut(membership.gcks) {
                 peer.sa = None;
                 peer.joined = false;
+                self.node.joins_untold = true;
             }
         }
         if self.node.office.is_none() {
@@ -257,6 +258,7 @@ impl Core<'_> {
             if let Some(old) = self.peers.get_mut(old.gcks) {
                 old.sa = None;
                 old.joined = false;
+                self.node.joins_untold = true;
             }
         }
         match state.filter(|state| state.rekey_sa.is_some()) {
@@ -281,6 +283,7 @@ impl Core<'_> {
         self.take_rekey_sa(new, new.auth_key, generation);
         if let Some(peer) = self.peers.get_mut(gcks) {
             peer.joined = true;
+            self.node.joins_untold = true;
         }
         // Section 7, eviction: all older keys go, those of former offices too, which the one that evicts may not know
         // and so cannot omit. What it lists goes with the update that ends the eviction.
@@ -358,6 +361,7 @@ impl Core<'_> {
     }
 
     /// What time does to a membership.
+    #[inline(never)]
     pub(crate) fn run_membership(&mut self) {
         let (now, hold) = (self.now, self.hold());
         if self

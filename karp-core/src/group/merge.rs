@@ -117,6 +117,17 @@ impl Core<'_> {
         state.state == NodeState::Gcks && (merging || handing_off || self.is_greater(identity, &state))
     }
 
+    /// Whether a registrant merges: mostly none does, and then they are not looked through.
+    pub(crate) fn somebody_merges(&self) -> bool {
+        let merges = |row: Registrant| row.merging.is_some();
+        let mut registrants = self.peers.rows().filter_map(|peer| peer.registrant);
+        if self.node.office.as_ref().is_some_and(|office| office.merges) {
+            return registrants.any(merges);
+        }
+        debug_assert!(!registrants.any(merges), "who begins to merge says so");
+        false
+    }
+
     /// Whether a lesser office has registered here and was not given the state yet.
     pub(crate) fn office_merges_here(&self) -> bool {
         let merges = |row: Registrant| row.office && row.merging.is_some();
@@ -322,6 +333,10 @@ impl Core<'_> {
             }
             self.node.stirred = true;
         }
+        let merges = self.somebody_merges();
+        if let Some(office) = self.node.office.as_mut() {
+            office.merges = merges;
+        }
         if self
             .node
             .office
@@ -339,6 +354,7 @@ impl Core<'_> {
         };
         office.rollover.phase() == Phase::Steady
             && !office.rollover.is_wanted()
+            && office.merges
             && self.peers.rows().filter_map(|peer| peer.registrant).any(waiting)
     }
 }

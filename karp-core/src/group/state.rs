@@ -393,6 +393,14 @@ impl Core<'_> {
         Evicted(remembered.map(|entry| entry.digest).collect())
     }
 
+    /// Whom an office tells a greater one that it put out (section 5.5, merge); nobody else tells any.
+    pub(crate) fn evicted_to_tell(&self) -> Evicted {
+        match self.node.office {
+            Some(_) => self.evicted_list(),
+            None => Evicted::default(),
+        }
+    }
+
     /// KEYS_IN_USE: the traffic keys that this node has, the one that it sends with first (section 4). While this office merges
     /// into another, the other's Pending key is shown only when this whole half holds it (section 5.5).
     pub(crate) fn keys_in_use(&self) -> KeysInUse {

@@ -38,6 +38,7 @@ impl Core<'_> {
     }
 
     /// Writes an update that is owed, new or as a copy.
+    #[inline(never)]
     pub(crate) fn poll_update(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let office = self.node.office.as_ref()?;
         if office.update_owed {
@@ -162,6 +163,7 @@ impl Core<'_> {
     }
 
     /// An update from the GCKS. Verified whole before anything is applied.
+    #[inline(never)]
     pub(crate) fn handle_update(&mut self, octets: &mut [u8]) -> Result<(), DropReason> {
         let header = Header::parse(octets).map_err(wire_fault)?;
         let spi = header.rekey_sa_spi();
