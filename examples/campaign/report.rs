@@ -88,8 +88,27 @@ pub(crate) fn finish(campaign: &Campaign, tally: &Tally) -> bool {
         println!("{name:<12} {seeds:>5}  {failed:>6}");
     }
     println!("{accepted} routing packets accepted; refused, and PROTOCOL.md excepts it:");
-    for (excuse, count) in Excuse::ALL.iter().zip(excuses) {
-        println!("{count:>9}  {excuse:?}: {}", excuse.sentence());
+    for ((at, excuse), count) in Excuse::ALL.iter().enumerate().zip(excuses) {
+        let counts = |outcome: &&Outcome| outcome.excused.get(at).copied().unwrap_or(0);
+        let seeds = tally
+            .outcomes
+            .iter()
+            .filter(|outcome| counts(outcome) > 0)
+            .count();
+        println!("{count:>9}  {excuse:?}, in {seeds} runs: {}", excuse.sentence());
+        if let Some(most) = tally
+            .outcomes
+            .iter()
+            .max_by_key(counts)
+            .filter(|most| counts(most) > 0)
+        {
+            println!(
+                "           most in seed {} (profile {}): {}",
+                most.seed,
+                most.profile,
+                counts(&most)
+            );
+        }
     }
     settled.sort_unstable();
     let at = |share: usize| {

@@ -209,7 +209,7 @@ impl Core<'_> {
                 under = Some(mac.value.spi);
             }
         }
-        let row = self.peers.find(|peer| peer.identity == identity);
+        let row = self.peers.find_identity(&identity);
         let mut heard = Heard {
             identity,
             instance: message.instance,
@@ -485,7 +485,7 @@ impl Core<'_> {
         let mut peer = Peer::new(identity.clone(), address);
         // Rows that were reused leave their maximum as a floor for all (section 7).
         peer.earlier = self.node.office.as_ref().map_or(0, |office| office.floor);
-        self.peers.insert(peer)
+        self.peers.insert_peer(peer)
     }
 
     pub(crate) fn forget_peer(&mut self, row: Handle) {
@@ -493,7 +493,7 @@ impl Core<'_> {
             return;
         };
         let (holds, earlier) = (peer.holder.is_some(), peer.earlier);
-        self.peers.remove(row);
+        self.peers.remove_peer(row);
         self.sealed.retain(|sealed| sealed.peer != row);
         if let Some(office) = self.node.office.as_mut() {
             let held = if holds { office.last_made } else { 0 };

@@ -473,6 +473,8 @@ pub(crate) struct Node {
     pub(crate) stirred: bool,
     /// An answer may be owed to a peer. While it is not, nobody asks them one by one.
     pub(crate) replies_owed: bool,
+    /// A peer may have to be pushed the state; likewise.
+    pub(crate) pushes_owed: bool,
     /// A peer may have joined or left since the host was told of it; likewise.
     pub(crate) joins_untold: bool,
     pub(crate) told_role: Role,

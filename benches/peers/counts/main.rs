@@ -18,7 +18,8 @@ use gungraun::{
     Callgrind, EventKind, LibraryBenchmarkConfig, library_benchmark, library_benchmark_group, main,
 };
 use karp_core::{
-    Command, Handled, Output, Role, algorithm::RoutingProtocol, command::RekeyReason, wire::election::Announcement,
+    Command, Handled, Output, Role, algorithm::RoutingProtocol, command::RekeyReason,
+    wire::election::Announcement,
 };
 
 /// Lines of a name and its count; lines with `#` say with what it was counted.
@@ -77,7 +78,11 @@ fn exchanged(mut meeting: Meeting) -> Meeting {
 
 fn dice(signs: bool) -> (ExchangeSizes, bool, Dice) {
     // As the exchange benchmarks find them.
-    let sizes = if signs { [166, 171, 314, 723] } else { [166, 166, 220, 634] };
+    let sizes = if signs {
+        [166, 171, 314, 723]
+    } else {
+        [166, 166, 220, 634]
+    };
     let [init_request, init_response, auth_request, auth_response] = sizes;
     let sizes = ExchangeSizes {
         init_request,

@@ -97,7 +97,10 @@ const PAIRS: [(&str, &str, Option<f64>); 10] = [
 
 pub(crate) fn measure(groups: [&Group; 2], rounds: u32, report: &mut Report) -> Result<(), String> {
     let [shared, certified] = groups;
-    let mut ours = [Ours::new("karp_psk", shared)?, Ours::new("karp_ed25519", certified)?];
+    let mut ours = [
+        Ours::new("karp_psk", shared)?,
+        Ours::new("karp_ed25519", certified)?,
+    ];
     let mut others: Vec<Box<dyn Peer>> = Vec::new();
     for noise in Noise::all()? {
         others.push(Box::new(noise));
@@ -133,7 +136,11 @@ pub(crate) fn measure(groups: [&Group; 2], rounds: u32, report: &mut Report) -> 
         report.row("  its initiator", &measured.initiator);
         report.row("  its responder", &measured.responder);
         let octets: usize = measured.octets.iter().sum();
-        println!("    {octets} octets in {} messages: {:?}", measured.octets.len(), measured.octets);
+        println!(
+            "    {octets} octets in {} messages: {:?}",
+            measured.octets.len(),
+            measured.octets
+        );
     }
     let [psk, ed25519] = &bare;
     report.row("primitives_psk", psk);

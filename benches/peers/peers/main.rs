@@ -37,7 +37,10 @@ fn main() -> ExitCode {
         return ExitCode::SUCCESS;
     }
     let known = ["--quick", "--bench", "exchange", "update", "announcement"];
-    if let Some(unknown) = arguments.iter().find(|argument| !known.contains(&argument.as_str())) {
+    if let Some(unknown) = arguments
+        .iter()
+        .find(|argument| !known.contains(&argument.as_str()))
+    {
         eprintln!("{unknown} is not known here\n\n{HELP}");
         return ExitCode::from(2);
     }
@@ -57,20 +60,30 @@ fn main() -> ExitCode {
     let certified = group(Proof::Ed25519, true);
     if all || has("exchange") {
         report.heading("initial exchange, both sides together");
-        if let Err(error) = exchange::measure([&shared, &certified], if quick { 20 } else { 2000 }, &mut report) {
+        if let Err(error) =
+            exchange::measure([&shared, &certified], if quick { 20 } else { 2000 }, &mut report)
+        {
             report.failed(format!("exchange: {error}"));
         }
     }
     if all || has("update") {
         report.heading("key update");
-        let (members, rounds): (&[u16], _) = if quick { (&[10, 30], 5) } else { (&[10, 100, 500], 60) };
+        let (members, rounds): (&[u16], _) = if quick {
+            (&[10, 30], 5)
+        } else {
+            (&[10, 100, 500], 60)
+        };
         if let Err(error) = update::measure(&shared, members, rounds, &mut report) {
             report.failed(format!("key update: {error}"));
         }
     }
     if all || has("announcement") {
         report.heading("announcement, handled and polled until idle");
-        let peers = if quick { &announcement::PEERS[..3] } else { &announcement::PEERS };
+        let peers = if quick {
+            &announcement::PEERS[..3]
+        } else {
+            &announcement::PEERS
+        };
         if let Err(error) = announcement::measure(&shared, peers, if quick { 10 } else { 200 }, &mut report) {
             report.failed(format!("announcement: {error}"));
         }

@@ -102,7 +102,8 @@ impl Lan {
                 follower.process(following, &commit.to_bytes()?)?;
             }
             let mut octets = &*welcome.to_bytes()?;
-            let MlsMessageBodyIn::Welcome(welcome) = MlsMessageIn::tls_deserialize(&mut octets)?.extract() else {
+            let MlsMessageBodyIn::Welcome(welcome) = MlsMessageIn::tls_deserialize(&mut octets)?.extract()
+            else {
                 return Err("no welcome".into());
             };
             let staged = StagedWelcome::new_from_welcome(
@@ -139,7 +140,8 @@ impl Lan {
         let (group, follower) = (&mut self.following, &self.follower);
         let taken = self.process.time(|| follower.process(group, &commit));
         taken.map_err(|error| format!("openmls: {error}"))?;
-        if self.committing.epoch_authenticator().as_slice() != self.following.epoch_authenticator().as_slice() {
+        if self.committing.epoch_authenticator().as_slice() != self.following.epoch_authenticator().as_slice()
+        {
             return Err("openmls: the two differ after a commit".to_owned());
         }
         self.octets = commit.len();

@@ -107,6 +107,7 @@ impl Peer for Noise {
     }
 
     fn exchange(&mut self, watches: &mut [Stopwatch; 2]) -> Result<Vec<usize>, String> {
-        self.handshake(watches).map_err(|error| format!("{}: {error}", self.name))
+        self.handshake(watches)
+            .map_err(|error| format!("{}: {error}", self.name))
     }
 }

@@ -79,7 +79,9 @@ fn narrowed(mut provider: CryptoProvider) -> CryptoProvider {
     provider
         .cipher_suites
         .retain(|suite| suite.suite() == CipherSuite::TLS13_CHACHA20_POLY1305_SHA256);
-    provider.kx_groups.retain(|group| group.name() == NamedGroup::X25519);
+    provider
+        .kx_groups
+        .retain(|group| group.name() == NamedGroup::X25519);
     provider
 }
 
@@ -99,7 +101,12 @@ impl Tls {
         .collect::<Result<_, String>>()
     }
 
-    fn new(name: &'static str, provider: CryptoProvider, parties: &Parties, raw: bool) -> Result<Self, String> {
+    fn new(
+        name: &'static str,
+        provider: CryptoProvider,
+        parties: &Parties,
+        raw: bool,
+    ) -> Result<Self, String> {
         Self::configured(name, provider, parties, raw).map_err(|error| format!("{name}: {error}"))
     }
 
@@ -109,7 +116,11 @@ impl Tls {
         parties: &Parties,
         raw: bool,
     ) -> Result<Self, Error> {
-        let Parties { roots, client, server } = parties;
+        let Parties {
+            roots,
+            client,
+            server,
+        } = parties;
         let algorithms = provider.signature_verification_algorithms;
         let provider = Arc::new(provider);
         let for_client = ClientConfig::builder_with_provider(Arc::clone(&provider))
@@ -125,7 +136,9 @@ impl Tls {
             };
             let own = |side: &Side| {
                 let key = provider.key_provider.load_private_key(side.private())?;
-                let spki = key.public_key().ok_or(Error::General("no public key".to_owned()))?;
+                let spki = key
+                    .public_key()
+                    .ok_or(Error::General("no public key".to_owned()))?;
                 let public = CertificateDer::from(spki.as_ref().to_vec());
                 Ok::<_, Error>(Arc::new(CertifiedKey::new(vec![public], key)))
             };
@@ -133,15 +146,18 @@ impl Tls {
                 for_client
                     .dangerous()
                     .with_custom_certificate_verifier(verifier(server))
-                    .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(own(client)?))),
+                    .with_client_cert_resolver(Arc::new(AlwaysResolvesClientRawPublicKeys::new(own(
+                        client,
+                    )?))),
                 for_server
                     .with_client_cert_verifier(verifier(client))
                     .with_cert_resolver(Arc::new(AlwaysResolvesServerRawPublicKeys::new(own(server)?))),
             )
         } else {
-            let verifier = WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
-                .build()
-                .map_err(|error| Error::General(error.to_string()))?;
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(Arc::clone(roots), Arc::clone(&provider))
+                    .build()
+                    .map_err(|error| Error::General(error.to_string()))?;
             (
                 for_client
                     .with_root_certificates(Arc::clone(roots))
@@ -213,7 +229,8 @@ impl Peer for Tls {
     }
 
     fn exchange(&mut self, watches: &mut [Stopwatch; 2]) -> Result<Vec<usize>, String> {
-        self.handshake(watches).map_err(|error| format!("{}: {error}", self.name))
+        self.handshake(watches)
+            .map_err(|error| format!("{}: {error}", self.name))
     }
 }
 

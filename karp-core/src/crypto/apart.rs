@@ -9,15 +9,7 @@
 const TIMES: usize = if cfg!(debug_assertions) { 3 } else { 1 };
 
 /// Enough for all that a datagram can lead to.
-pub(crate) const DEEP: usize = if cfg!(target_os = "none") {
-    BARE_DEEP
-} else {
-    TIMES * 12 * 1024
-};
-
-/// The same where there is no operating system: such a build is optimised, its pointers are half as long, and its stack
-/// is small (`examples/linecard` measures it).
-const BARE_DEEP: usize = 10240;
+pub(crate) const DEEP: usize = TIMES * 12 * 1024;
 
 /// Enough for one step with secrets: keys that are derived, a row that is put together and copied to its place, a message
 /// that keys are wrapped into. What is called for it runs apart itself.

@@ -67,9 +67,9 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     /// asleep.
     ///
     /// Whoever moves a value leaves its octets where it was: the manual keys and the keys to resume with in `config`, and
-    /// all keys of an engine that has run. Make the engine where it is to stay, see [`new_in`](Self::new_in), and wipe the
-    /// stack that it was made on (zeroize's `zeroize_stack`) where that matters. The engine itself moves no secret: what it
-    /// has done with is wiped in its place, and so is the stack that it ran on.
+    /// all keys of an engine that has run. Make the engine where it is to stay, and wipe the stack that it was made on
+    /// (zeroize's `zeroize_stack`) where that matters. The engine itself moves no secret: what it has done with is wiped
+    /// in its place, and so is the stack that it ran on.
     ///
     /// # Errors
     /// [`ConfigError::Storage`] if `storage` is too small, [`ConfigError::OwnGrant`] if the credentials do not let this
@@ -89,7 +89,6 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             entropy,
             storage,
         };
-        // What comes now is written where it stays.
         engine.begin();
         Ok(engine)
     }
@@ -116,12 +115,11 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             entropy,
             storage,
         });
-        // What comes now is written where it stays.
         engine.begin();
         Ok(engine)
     }
 
-    /// Draws the secret of the cookies and takes over the keys to resume with.
+    /// What comes once it is where it stays: secrets are written there.
     fn begin(&mut self) {
         let cookies = &mut self.node.cookies;
         cookies.current.redraw(&mut self.entropy);
@@ -360,6 +358,7 @@ impl Node {
             announce: false,
             stirred: false,
             replies_owed: false,
+            pushes_owed: false,
             joins_untold: false,
             told_role: Role::Left,
             told_gcks: None,

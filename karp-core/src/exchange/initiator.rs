@@ -385,7 +385,7 @@ impl Core<'_> {
         state: Option<&CheckedState>,
     ) -> Result<(), DropReason> {
         let identity = &answer.identity;
-        let known = self.peers.find(|peer| peer.identity == *identity);
+        let known = self.peers.find_identity(identity);
         let to = self
             .attempt(row)
             .map(|attempt| attempt.to)

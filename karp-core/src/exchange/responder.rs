@@ -189,7 +189,7 @@ impl Core<'_> {
             }
             return self.settle_request(row, None, Some(identity), refuse(error), reason);
         }
-        let known = self.peers.find(|peer| peer.identity == identity);
+        let known = self.peers.find_identity(&identity);
         let Some(peer) = known.or_else(|| self.make_room_for_peer(&identity, from)) else {
             self.node.alarms.set(crate::io::Alarm::GroupFull, true);
             let answer = refuse(NotifyType::REGISTRATION_FAILED);
@@ -420,6 +420,7 @@ impl Core<'_> {
                 && let Some(peer) = self.peers.get_mut(handle)
             {
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
         }
         Some(len)

@@ -41,6 +41,7 @@ impl Core<'_> {
             if peer.sa.is_some() && now.since(registrant.asked) >= pause {
                 registrant.asked = now;
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
             return;
         }
@@ -120,6 +121,7 @@ impl Core<'_> {
                     if registrant.confirmed && peer.sa.is_some() {
                         registrant.silent = true;
                         peer.push = true;
+                        self.node.pushes_owed = true;
                     } else {
                         // Live from its request on, and no longer if it was not heard so within 2 x hold.
                         registrant.live = false;
@@ -255,9 +257,11 @@ impl Core<'_> {
     /// has keys to show, or comes from another half; it holds up a rollover for a time and nothing else (section 7).
     pub(crate) fn somebody_knocks(&self) -> bool {
         let registered = |stranger: &Stranger| {
-            let mut peers = self.peers.rows();
-            let counts = |peer: &Peer| peer.registrant.is_some_and(|row| row.live || !row.given);
-            peers.any(|peer| peer.identity == stranger.identity && counts(peer))
+            let row = self.peers.find_identity(&stranger.identity);
+            let registrant = row
+                .and_then(|row| self.peers.get(row))
+                .and_then(|peer| peer.registrant);
+            registrant.is_some_and(|row| row.live || !row.given)
         };
         self.strangers
             .rows()

@@ -299,7 +299,7 @@ impl Core<'_> {
     /// What the rollover has to know for a step with `input`. The members are asked one after the other until the
     /// answer is clear: an office with a thousand of them looks at one when it has just made an update, and later begins
     /// with the one that kept it waiting the last time. Returns that place as well.
-    fn view(&self, input: Input) -> Option<(View, usize)> {
+    pub(super) fn view(&self, input: Input) -> Option<(View, usize)> {
         let office = self.node.office.as_ref()?;
         let now = self.now;
         let confirmed = self.node.installs.is_confirmed();

@@ -47,6 +47,13 @@ impl Core<'_> {
         if let Some((row, request)) = self.owed_to_gcks().filter(|(row, _)| ready(*row) && own(*row)) {
             return Some((row, request));
         }
+        if !self.node.pushes_owed {
+            debug_assert!(
+                !self.peers.rows().any(|peer| peer.push),
+                "who is to be pushed the state is noted"
+            );
+            return None;
+        }
         let push = self.peers.iter().find(|(row, peer)| peer.push && ready(*row));
         push.map(|(row, _)| (row, Request::Push))
     }
@@ -55,7 +62,10 @@ impl Core<'_> {
     #[inline(never)]
     pub(crate) fn poll_requests(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         loop {
-            let (row, request) = self.next_request()?;
+            let Some((row, request)) = self.next_request() else {
+                self.node.pushes_owed = self.node.pushes_owed && self.peers.rows().any(|peer| peer.push);
+                return None;
+            };
             let len = match request {
                 Request::Push => self.write_push(row, buffer),
                 Request::Pull => self.write_pull(row, buffer),

@@ -148,6 +148,7 @@ impl Core<'_> {
             // Its own acknowledgement may take one interval, and its host's installation longer.
             if now.since(office.content_at) >= interval.times(2) && peer.sa.is_some() {
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
         }
         if !lagging {

@@ -233,6 +233,10 @@ impl Hellos {
         {
             return Ok(());
         }
+        let left = receiver.left_at.max(nodes[from].left_at);
+        if left.is_some_and(|left| left >= hello.sent) {
+            return Ok(());
+        }
         let row = receiver.checks_with(hello.row.protocol, hello.row.id, now);
         let same_sa =
             receiver.is_keyed() && hello.spi.is_some() && receiver.engine().rekey_sa_spi() == hello.spi;

@@ -337,6 +337,7 @@ impl Lan {
             self.fail(&format!("{}: {why}", self.nodes[at].name));
         }
         if event == (Event::RoleChanged { role: Role::Left }) {
+            self.nodes[at].left_at = Some(self.now);
             self.hellos.forget(at);
         }
         if let Event::RoleChanged {

@@ -135,6 +135,8 @@ pub struct Node {
     pub seen: HashSet<u64>,
     /// When this boot last heard each router announce itself under the Rekey SA that both follow.
     pub heard: BTreeMap<usize, u64>,
+    /// When it last left the group: what it sent and heard before says nothing of it any more.
+    pub left_at: Option<u64>,
     /// Since when its routing protocols have run on alone, until they have the keys of a state again.
     pub alone_since: Option<u64>,
     /// Its hold in ms, as it was last configured.
@@ -184,6 +186,7 @@ impl Node {
             daemon: None,
             seen: HashSet::new(),
             heard: BTreeMap::new(),
+            left_at: None,
             alone_since: None,
             hold: 0,
             followed: Vec::new(),

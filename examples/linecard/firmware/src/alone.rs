@@ -64,9 +64,15 @@ impl Pair<'_> {
 
     /// What each of the two does, and the key that both send with.
     fn fare(&self, now: Instant) -> ([Option<Activity>; 2], Option<(u16, [u8; 4])>) {
-        let fares = self.routers.each_ref().map(|one| one.as_ref().map(|one| status(one, now)));
+        let fares = self
+            .routers
+            .each_ref()
+            .map(|one| one.as_ref().map(|one| status(one, now)));
         let [one, two] = fares.each_ref().map(|one| one.as_ref().and_then(|one| one.key));
-        (fares.map(|one| one.map(|one| one.activity)), one.filter(|_| one == two))
+        (
+            fares.map(|one| one.map(|one| one.activity)),
+            one.filter(|_| one == two),
+        )
     }
 
     /// Does what router `at` has to do next; whether there was anything.
@@ -83,7 +89,11 @@ impl Pair<'_> {
                 };
                 let address = SocketAddr::V4(PLACES.get(other).map_or(UNKNOWN, Place::address));
                 let takes = to.ip().is_multicast() || to == address;
-                let two = self.routers.get_mut(other).and_then(Option::as_mut).filter(|_| takes);
+                let two = self
+                    .routers
+                    .get_mut(other)
+                    .and_then(Option::as_mut)
+                    .filter(|_| takes);
                 if let (Some(two), Some(datagram)) = (two, self.buffer.get_mut(..len)) {
                     // What is dropped is counted and logged.
                     let _ = two.handle_datagram(now, recv, datagram);
@@ -118,10 +128,18 @@ pub(crate) fn run(
     let mut entropy = ChaCha20Rng::from_seed(*entropy);
     let proofs = if signatures {
         let seeds = [Secret::random(&mut entropy), Secret::random(&mut entropy)];
-        let [one, two] = seeds.each_ref().map(|seed| (*seed.expose(), SigningKey::from_seed(seed).public()));
+        let [one, two] = seeds
+            .each_ref()
+            .map(|seed| (*seed.expose(), SigningKey::from_seed(seed).public()));
         [
-            Proof::Signature { own: one.0, peer: two.1 },
-            Proof::Signature { own: two.0, peer: one.1 },
+            Proof::Signature {
+                own: one.0,
+                peer: two.1,
+            },
+            Proof::Signature {
+                own: two.0,
+                peer: one.1,
+            },
         ]
     } else {
         let key = Secret::random(&mut entropy);
@@ -138,7 +156,11 @@ pub(crate) fn run(
         router(first, second.name, &proofs[0], &seed(), one, now),
         router(second, first.name, &proofs[1], &seed(), two, now),
     ];
-    let mut pair = Pair { board, routers, buffer };
+    let mut pair = Pair {
+        board,
+        routers,
+        buffer,
+    };
     steps(&mut pair).is_some()
 }
 
@@ -148,16 +170,21 @@ fn steps(pair: &mut Pair<'_>) -> Option<()> {
         pair.command(0, Command::Join, now) && pair.command(1, Command::Join, now)
     })?;
     let mut first = None;
-    pair.until("the better one serves, and both have the same key", |pair, now| {
-        let (roles, key) = pair.fare(now);
-        first = key;
-        roles == [member, gcks] && key.is_some()
-    })?;
+    pair.until(
+        "the better one serves, and both have the same key",
+        |pair, now| {
+            let (roles, key) = pair.fare(now);
+            first = key;
+            roles == [member, gcks] && key.is_some()
+        },
+    )?;
     let rekey = Command::Rekey {
         protocol: RoutingProtocol::Ospfv2,
         reason: RekeyReason::Operator,
     };
-    pair.until("the member asks for new keys", |pair, now| pair.command(0, rekey, now))?;
+    pair.until("the member asks for new keys", |pair, now| {
+        pair.command(0, rekey, now)
+    })?;
     pair.until("both have the new key", |pair, now| {
         let (_, key) = pair.fare(now);
         key.is_some() && key != first

@@ -154,7 +154,11 @@ impl Card {
                 if let Some(rooms) = self.rooms.take() {
                     let buffer = self.buffer.as_mut_slice();
                     let held = alone::run(&mut self.board, rooms, &entropy, signatures, buffer);
-                    self.alone = if held { Activity::AloneHeld } else { Activity::AloneFailed };
+                    self.alone = if held {
+                        Activity::AloneHeld
+                    } else {
+                        Activity::AloneFailed
+                    };
                 }
             }
             Request::Stop => {

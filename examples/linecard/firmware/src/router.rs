@@ -8,9 +8,12 @@ use core::{
 
 use chacha20::ChaCha20Rng;
 use karp_core::{
-    Config, Duration, Engine, Event, Identity, Instant, Role, Settings, algorithm::RoutingProtocol,
+    Config, Duration, Engine, Event, Identity, Instant, Role, Settings,
+    algorithm::RoutingProtocol,
     config::DEFAULT_PORT,
-    storage::{Fixed, HandshakeSlot, KeySlot, PeerSlot, SealedSlot, Slot, Slots, Storage, StrangerSlot, View},
+    storage::{
+        Fixed, HandshakeSlot, KeySlot, PeerSlot, SealedSlot, Slot, Slots, Storage, StrangerSlot, View,
+    },
 };
 use linecard_link::console::{Activity, Proof, Status};
 use rand_core::SeedableRng as _;
@@ -145,7 +148,11 @@ fn config(place: &Place) -> Option<Config> {
         hello: Duration::from_millis(250),
         min_rekey: Duration::from_secs(1),
         dtd: Duration::from_secs(2),
-        ..Settings::new("linecard", Identity::fqdn(place.name)?, SocketAddr::V4(place.address()))
+        ..Settings::new(
+            "linecard",
+            Identity::fqdn(place.name)?,
+            SocketAddr::V4(place.address()),
+        )
     };
     Config::new(settings).ok()
 }
@@ -170,6 +177,11 @@ pub(crate) fn tell(name: &str, router: &Router, event: &Event, now: Instant) {
     if let Event::KeyActivated { .. } = event
         && let Some((id, mark)) = status(router, now).key
     {
-        defmt::info!("{=str} sends with key {=u16} {=u32:08x}", name, id, u32::from_be_bytes(mark));
+        defmt::info!(
+            "{=str} sends with key {=u16} {=u32:08x}",
+            name,
+            id,
+            u32::from_be_bytes(mark)
+        );
     }
 }

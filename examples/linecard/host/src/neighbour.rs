@@ -64,7 +64,13 @@ impl Neighbour {
             dtd: Duration::from_secs(2),
             ..Settings::new("linecard", own, SocketAddr::from(ADDRESS))
         };
-        let mut engine = Engine::new(Config::new(settings)?, store, OsEntropy, Heap::default(), clock::now())?;
+        let mut engine = Engine::new(
+            Config::new(settings)?,
+            store,
+            OsEntropy,
+            Heap::default(),
+            clock::now(),
+        )?;
         engine.handle_command(clock::now(), Command::Join)?;
         Ok(Self {
             engine,
@@ -93,7 +99,9 @@ impl Neighbour {
                 }
                 Step::Done
             }
-            Output::Idle { next } => Step::Idle(next.map_or(std::time::Duration::MAX, |(at, _)| clock::until(at))),
+            Output::Idle { next } => {
+                Step::Idle(next.map_or(std::time::Duration::MAX, |(at, _)| clock::until(at)))
+            }
         }
     }
 

@@ -10,7 +10,7 @@ use crate::{
     election::{Election, Initial},
     error::DropReason,
     io::{Alarm, MessageKind},
-    node::{Core, PenaltyKey, digest},
+    node::{Core, digest},
     storage::Handle,
     testing::{Bench, MEMBER_ONLY, Proof, address, at, claim, id},
     wire::{
@@ -211,8 +211,9 @@ fn a_response_belongs_to_an_attempt_that_asked() {
     );
     let mut core = joiner.at(0);
     for attempt in core.handshakes.rows_mut().filter_map(Handshake::attempt_mut) {
-        let response = attempt.messages.response().to_vec();
-        attempt.messages.begin(&response);
+        if let super::super::attempt::AttemptStage::Auth { request, .. } = &mut attempt.stage {
+            request.clear();
+        }
     }
     assert_eq!(
         core.handle_auth_response(address(1), &response),
@@ -232,11 +233,11 @@ fn another_name_or_a_wrong_proof_is_no_answer() {
         let mut core = server.at(0);
         for half_open in core.handshakes.rows_mut().filter_map(Handshake::half_open_mut) {
             if let super::HalfOpenStage::Keyed {
-                verdict: Some(judged),
+                verdict: Some(verdict),
                 ..
             } = &mut half_open.stage
             {
-                judged.answer = super::AuthAnswer::Registered;
+                verdict.answer = super::AuthAnswer::Registered;
             }
         }
         let response = server.one(0, MessageKind::AuthResponse).octets;
@@ -254,7 +255,7 @@ fn another_name_or_a_wrong_proof_is_no_answer() {
 /// for room.
 fn after_refusal(error: NotifyType) -> (Vec<Alarm>, u64, bool) {
     let (mut joiner, mut server) = (Bench::joined("joiner", 2), Bench::in_office("server", 1));
-    let key = PenaltyKey::new(address(1), &id("server"));
+    let key = (address(1), digest(&id("server")));
     let mut barred = 0;
     for times in 1..3 {
         assert_eq!(
@@ -317,7 +318,7 @@ fn who_may_not_serve_is_not_followed() {
         assert!(
             core.node
                 .penalties
-                .bars(&PenaltyKey::new(address(1), &id(name)), at(1999))
+                .bars(&(address(1), digest(&id(name))), at(1999))
         );
     }
 }

@@ -75,11 +75,11 @@ fn refused_with(
         .filter_map(super::Handshake::half_open_mut)
     {
         if let HalfOpenStage::Keyed {
-            verdict: Some(judged),
+            verdict: Some(verdict),
             ..
         } = &mut half_open.stage
         {
-            (judged.answer, judged.peer) = (AuthAnswer::Refused(error), None);
+            (verdict.answer, verdict.peer) = (AuthAnswer::Refused(error), None);
         }
     }
     let response = server.one(0, MessageKind::AuthResponse);
