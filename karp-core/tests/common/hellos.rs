@@ -114,6 +114,8 @@ pub struct Hellos {
     agreed: Vec<Vec<bool>>,
     /// They were apart, and have not found together since.
     apart: Vec<Vec<bool>>,
+    /// Whose doing it was that a router began to send with a key, or dropped it: the office that it held or followed.
+    causes: BTreeMap<(Turn, usize, Vec<u8>), usize>,
     /// What offices did to which key.
     turns: BTreeMap<(Turn, Vec<u8>), Vec<Turned>>,
 }
@@ -132,6 +134,7 @@ impl Default for Hellos {
             foreign: 0,
             agreed: Vec::new(),
             apart: Vec::new(),
+            causes: BTreeMap::new(),
             turns: BTreeMap::new(),
         }
     }
@@ -197,28 +200,29 @@ impl Hellos {
         self.excuses.iter().sum()
     }
 
-    /// An office activates a key, or drops one.
-    pub fn turns(&mut self, nodes: &[Node], at: usize, id: u16, now: u64, turn: Turn) {
+    /// A router activates a key, or drops one; `office` is the one that it holds or follows.
+    pub fn turns(&mut self, nodes: &[Node], at: usize, office: Option<usize>, id: u16, now: u64, turn: Turn) {
         let node = &nodes[at];
-        if node.role() != Role::Gcks {
-            return;
-        }
         // One that was dropped is in its table no more, but was when that was last looked at.
         let rows = match turn {
             Turn::Activated => node.rows(now),
             Turn::Removed => node.told.rows.clone(),
         };
-        let served = now - node.keyed_since;
         for row in rows.into_iter().filter(|row| row.id == id && !row.manual) {
             if turn == Turn::Activated && row.state != State::Active {
                 continue;
             }
-            self.turns.entry((turn, row.octets)).or_default().push(Turned {
-                office: at,
-                at: now,
-                served,
-                heard: node.heard.clone(),
-            });
+            if let Some(office) = office {
+                self.causes.insert((turn, at, row.octets.clone()), office);
+            }
+            if node.role() == Role::Gcks {
+                self.turns.entry((turn, row.octets)).or_default().push(Turned {
+                    office: at,
+                    at: now,
+                    served: now - node.keyed_since,
+                    heard: node.heard.clone(),
+                });
+            }
         }
     }
 
@@ -310,13 +314,15 @@ impl Hellos {
         if !self.agreed[from][to] && self.apart[from][to] {
             return Some(Excuse::OtherHalf);
         }
-        // The receiver was left behind by an activation, or the sender by an omission.
-        let changes = [(Turn::Activated, to), (Turn::Removed, from)];
-        changes.into_iter().find_map(|(turn, left)| {
-            let turned = self.turns.get(&(turn, hello.row.octets.clone()))?;
-            turned
-                .iter()
-                .find_map(|turned| Self::unheard(nodes, turned, left))
+        // The receiver was left behind by the activation that the sender followed, or the sender by the omission that the
+        // receiver followed.
+        let changes = [(Turn::Activated, from, to), (Turn::Removed, to, from)];
+        changes.into_iter().find_map(|(turn, followed, left)| {
+            let key = &hello.row.octets;
+            let office = self.causes.get(&(turn, followed, key.clone()))?;
+            let mut turned = self.turns.get(&(turn, key.clone()))?.iter();
+            let turned = turned.rfind(|turned| turned.office == *office)?;
+            Self::unheard(nodes, turned, left)
         })
     }
 

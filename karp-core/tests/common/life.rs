@@ -372,8 +372,16 @@ impl Lan {
                 let now = self.now;
                 self.nodes[at].heard.extend(peer.map(|peer| (peer, now)));
             }
-            Event::KeyActivated { id } => self.hellos.turns(&self.nodes, at, *id, self.now, Turn::Activated),
-            Event::KeyRemoved { id } => self.hellos.turns(&self.nodes, at, *id, self.now, Turn::Removed),
+            Event::KeyActivated { id } => {
+                let office = self.office_of(at);
+                self.hellos
+                    .turns(&self.nodes, at, office, *id, self.now, Turn::Activated);
+            }
+            Event::KeyRemoved { id } => {
+                let office = self.office_of(at);
+                self.hellos
+                    .turns(&self.nodes, at, office, *id, self.now, Turn::Removed);
+            }
             _ => {}
         }
         if let Event::StateApplied { generation } = event
