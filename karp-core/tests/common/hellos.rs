@@ -308,7 +308,7 @@ impl Hellos {
         if alarm(&nodes[from], Alarm::KeyExpired) {
             return Some(Excuse::OutlivedKey);
         }
-        if nodes[from].is_cut_off(now) || nodes[to].is_cut_off(now) {
+        if nodes[from].is_cut_off(hello.sent, now) || nodes[to].is_cut_off(hello.sent, now) {
             return Some(Excuse::KeyingDown);
         }
         if !self.agreed[from][to] && self.apart[from][to] {

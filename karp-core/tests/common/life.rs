@@ -110,7 +110,8 @@ impl Lan {
                     self.nodes[node].daemon = Some(daemon);
                     self.nodes[node].fed_since = self.nodes[node].fed_since.min(self.now);
                     if self.nodes[node].is_keyed() {
-                        self.nodes[node].alone_since = None;
+                        let now = self.now;
+                        self.nodes[node].is_back(now);
                     }
                     // A later state may have come, and the node may have left: both are no fault of the host.
                     _ = self.command(node, Command::Installed { generation });
@@ -348,7 +349,7 @@ impl Lan {
             let node = &mut self.nodes[at];
             match node.host {
                 Host::Reads => {
-                    node.alone_since = None;
+                    node.is_back(self.now);
                     node.fed_since = self.now;
                 }
                 Host::Confirms(_) | Host::Hangs if was_keyed => {}
