@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use karp_core::{
     algorithm::RoutingProtocol,
     io::{Alarm, Role},
+    time::Instant,
 };
 
 use super::{
@@ -305,7 +306,7 @@ impl Hellos {
         if nodes.iter().any(|node| alarm(node, Alarm::ActivatedWithoutAll)) {
             return Some(Excuse::WithoutLaggards);
         }
-        if alarm(&nodes[from], Alarm::KeyExpired) {
+        if alarm(&nodes[from], Alarm::KeyExpired) || Self::is_over(&nodes[from], hello, now) {
             return Some(Excuse::OutlivedKey);
         }
         if nodes[from].is_cut_off(hello.sent, now) || nodes[to].is_cut_off(hello.sent, now) {
@@ -324,6 +325,20 @@ impl Hellos {
             let turned = turned.rfind(|turned| turned.office == *office)?;
             Self::unheard(nodes, turned, left)
         })
+    }
+
+    /// Whether the key's life is over by the receiver's count: lifetimes travel in seconds, rounded up (section 6), and
+    /// clocks differ by 1 % each.
+    fn is_over(sender: &Node, hello: &Hello, now: u64) -> bool {
+        let Some(engine) = &sender.engine else {
+            return false;
+        };
+        let lifetime = engine.config().settings().key_lifetime.as_millis();
+        let left = |end: Instant| end.since(sender.clock.local(now)).as_millis();
+        hello
+            .row
+            .expires
+            .is_some_and(|end| left(end) <= 1_000 + lifetime / 50)
     }
 
     /// Whether an office did not know of `left` when it made a change.
