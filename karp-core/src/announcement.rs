@@ -9,7 +9,7 @@ use crate::{
     exchange::wire_fault,
     identity::Identity,
     io::{Role, Timer},
-    node::{Core, address_octets, digest},
+    node::{Core, PenaltyKey, address_octets},
     peer::{self, KnownInstance, Peer},
     storage::Handle,
     stranger::Stranger,
@@ -173,6 +173,7 @@ impl Core<'_> {
     }
 
     /// Section 5.1 in full; changes nothing.
+    #[inline(never)]
     pub(crate) fn verify_announcement(&self, from: SocketAddr, octets: &[u8]) -> Result<Heard, DropReason> {
         let message = Announcement::parse(octets).map_err(|error| {
             if error == wire::Error::Unsupported {
@@ -208,7 +209,7 @@ impl Core<'_> {
                 under = Some(mac.value.spi);
             }
         }
-        let row = self.peers.find(|peer| peer.identity == identity);
+        let row = self.peers.find_identity(&identity);
         let mut heard = Heard {
             identity,
             instance: message.instance,
@@ -306,6 +307,7 @@ impl Core<'_> {
     }
 
     /// Takes note of what was heard. Hints leave a row among the strangers and nothing else.
+    #[inline(never)]
     pub(crate) fn commit_announcement(&mut self, from: SocketAddr, heard: Heard) -> Result<(), DropReason> {
         if heard.under.is_none() {
             return self.commit_hint(from, heard);
@@ -330,6 +332,8 @@ impl Core<'_> {
         if heard.claims_anew && followed && self.node.office.is_none() {
             // Nobody has proved that it is the GCKS: nothing of what is known of it changes but that it is there.
             self.heard_peer(row, &heard);
+            self.registrant_changed(row);
+            self.former_heard(row);
             return Ok(());
         }
         let proved = peer
@@ -346,6 +350,8 @@ impl Core<'_> {
         self.node.stirred = true;
         self.note_other_office(row, &heard);
         self.heard_peer(row, &heard);
+        self.registrant_changed(row);
+        self.former_heard(row);
         Ok(())
     }
 
@@ -413,7 +419,7 @@ impl Core<'_> {
             !self
                 .node
                 .penalties
-                .bars(&(stranger.address, digest(&stranger.identity)), self.now)
+                .bars(&PenaltyKey::new(stranger.address, &stranger.identity), self.now)
         };
         self.strangers
             .iter()
@@ -479,7 +485,7 @@ impl Core<'_> {
         let mut peer = Peer::new(identity.clone(), address);
         // Rows that were reused leave their maximum as a floor for all (section 7).
         peer.earlier = self.node.office.as_ref().map_or(0, |office| office.floor);
-        self.peers.insert(peer)
+        self.peers.insert_peer(peer)
     }
 
     pub(crate) fn forget_peer(&mut self, row: Handle) {
@@ -487,7 +493,7 @@ impl Core<'_> {
             return;
         };
         let (holds, earlier) = (peer.holder.is_some(), peer.earlier);
-        self.peers.remove(row);
+        self.peers.remove_peer(row);
         self.sealed.retain(|sealed| sealed.peer != row);
         if let Some(office) = self.node.office.as_mut() {
             let held = if holds { office.last_made } else { 0 };
@@ -530,7 +536,10 @@ impl Core<'_> {
         let membership = self.node.membership.as_ref().filter(|_| keyed_self);
         let silent = membership.map(|membership| membership.gcks);
         let candidate = |address, identity, claim: ElectionState| {
-            let barred = self.node.penalties.bars(&(address, digest(identity)), self.now);
+            let barred = self
+                .node
+                .penalties
+                .bars(&PenaltyKey::new(address, identity), self.now);
             Candidate {
                 rank: rank(
                     common(&claim),
@@ -583,5 +592,30 @@ impl Core<'_> {
         let span = self.random_up_to(interval);
         let at: Instant = self.now.after(span.max(Duration::from_millis(1)));
         self.node.timers.set_earlier(Timer::Hello, at);
+    }
+}
+
+#[cfg(test)]
+impl Heard {
+    /// What the peer in `row` announces of itself under this Rekey SA, for tests of what follows.
+    pub(crate) fn from_peer(
+        core: &Core<'_>,
+        row: Handle,
+        claim: ElectionState,
+        under: Option<[u8; 16]>,
+    ) -> Self {
+        let peer = core.peers.get(row);
+        Self {
+            identity: peer.map_or_else(|| core.own_identity().clone(), |peer| peer.identity.clone()),
+            instance: peer
+                .and_then(|peer| peer.instance)
+                .map_or([0; 8], |known| known.instance),
+            sequence: 0,
+            claim,
+            handoff: None,
+            under,
+            row: Some(row),
+            claims_anew: false,
+        }
     }
 }

@@ -147,6 +147,8 @@ pub mod election;
 mod engine;
 pub mod error;
 mod exchange;
+#[cfg(test)]
+mod footprint;
 pub mod group;
 pub mod identity;
 pub mod io;
@@ -158,6 +160,8 @@ mod peer;
 mod sealed;
 pub mod storage;
 mod stranger;
+#[cfg(test)]
+mod testing;
 pub mod time;
 mod timers;
 pub mod wire;

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use crate::{
     config::Config,
     counters::Counters,
-    crypto::{OpenKey, RekeySaKeys, SealKey, Secret, SigningKey, WrapKey},
+    crypto::{RekeySaKeys, SealKey, Secret, SigningKey, WrapKey},
     election::{Election, Penalties},
     exchange::Handshake,
     group::{Legacy, Membership, Office, TrafficKey},
@@ -25,8 +25,6 @@ use crate::{
 pub(crate) struct RekeySa {
     pub(crate) spi: [u8; 16],
     pub(crate) keys: RekeySaKeys,
-    /// Opens updates under it.
-    pub(crate) open: OpenKey,
     /// Only the GCKS that made it seals and wraps (section 3): with the others, and when the term is over, these are
     /// spent.
     pub(crate) seal: SealKey,
@@ -40,12 +38,10 @@ pub(crate) struct RekeySa {
 }
 
 impl RekeySa {
-    pub(crate) fn new(spi: [u8; 16], keys: RekeySaKeys, auth_key: Option<[u8; 32]>, applied: u32) -> Self {
-        let open = OpenKey::new(&keys.gsk_e);
+    pub(crate) fn new(spi: [u8; 16], keys: &RekeySaKeys, auth_key: Option<[u8; 32]>, applied: u32) -> Self {
         Self {
             spi,
-            keys,
-            open,
+            keys: keys.duplicate(),
             seal: SealKey::spent(),
             wrap: WrapKey::spent(),
             auth_key,
@@ -55,7 +51,7 @@ impl RekeySa {
     }
 
     /// A fresh one of this node's own office. The only place where a Rekey SA comes to seal and wrap.
-    pub(crate) fn own(spi: [u8; 16], keys: RekeySaKeys, auth_key: Option<[u8; 32]>) -> Self {
+    pub(crate) fn own(spi: [u8; 16], keys: &RekeySaKeys, auth_key: Option<[u8; 32]>) -> Self {
         let mut sa = Self::new(spi, keys, auth_key, 0);
         sa.seal = SealKey::new(sa.keys.gsk_e.duplicate());
         sa.wrap = WrapKey::new(sa.keys.gsk_w.duplicate());
@@ -370,7 +366,44 @@ pub(crate) struct EvictedUntil {
 }
 
 /// What a candidate is penalised by: address, port and identity (section 5.4).
-pub(crate) type PenaltyKey = (SocketAddr, [u8; 16]);
+#[derive(PartialEq, Eq)]
+pub(crate) struct PenaltyKey {
+    address: [u8; 16],
+    port: [u8; 2],
+    identity: [u8; 16],
+}
+
+impl PenaltyKey {
+    pub(crate) fn new(address: SocketAddr, identity: &Identity) -> Self {
+        let (address, port) = address_octets(address);
+        Self {
+            address,
+            port,
+            identity: digest(identity),
+        }
+    }
+}
+
+/// Key ids that some peer may still know another key under, the oldest first, and until when.
+#[derive(Default)]
+pub(crate) struct RestingIds {
+    ids: heapless::Deque<u16, 64>,
+    until: heapless::Deque<Instant, 64>,
+}
+
+impl RestingIds {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, Instant)> {
+        self.ids.iter().copied().zip(self.until.iter().copied())
+    }
+
+    /// The oldest makes room.
+    pub(crate) fn push(&mut self, id: u16, until: Instant) {
+        if self.ids.is_full() {
+            let _ = (self.ids.pop_front(), self.until.pop_front());
+        }
+        let _ = (self.ids.push_back(id), self.until.push_back(until));
+    }
+}
 
 /// The secret behind cookies, and the one before it.
 pub(crate) struct CookieSecrets {
@@ -398,8 +431,7 @@ pub(crate) struct Node {
     /// An eviction was heard of: the next whole state ends every key that it does not list, whoever gave it.
     pub(crate) purge: bool,
     pub(crate) penalties: Penalties<PenaltyKey, 16>,
-    /// Key ids that some peer may still know another key under, the oldest first.
-    pub(crate) resting_ids: heapless::Deque<(u16, Instant), 64>,
+    pub(crate) resting_ids: RestingIds,
     pub(crate) manual: ManualStage,
     /// The manual keys, by position in the configuration, whose protocol a traffic key has taken over.
     pub(crate) succeeded: u8,
@@ -428,6 +460,12 @@ pub(crate) struct Node {
     pub(crate) announce: bool,
     /// Something changed that a rollover may have waited for.
     pub(crate) stirred: bool,
+    /// An answer may be owed to a peer. While it is not, nobody asks them one by one.
+    pub(crate) replies_owed: bool,
+    /// A peer may have to be pushed the state; likewise.
+    pub(crate) pushes_owed: bool,
+    /// A peer may have joined or left since the host was told of it; likewise.
+    pub(crate) joins_untold: bool,
     pub(crate) told_role: Role,
     pub(crate) told_gcks: Option<Handle>,
     /// The last time that was told.

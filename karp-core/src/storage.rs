@@ -4,6 +4,8 @@
 //! box; karp-std's `Heap` takes its sizes from the configuration. Only the engine's thin shell is generic over
 //! storage; its parts see slices and are compiled once.
 
+mod by_identity;
+
 use core::ops::DerefMut;
 
 use crate::{
@@ -14,12 +16,20 @@ use crate::{
 #[derive(Debug)]
 pub struct Slot<T> {
     epoch: u16,
+    /// Of peers: the chains that find them by identity.
+    first: u16,
+    next: u16,
     row: Option<T>,
 }
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { epoch: 0, row: None }
+        Self {
+            epoch: 0,
+            first: 0,
+            next: 0,
+            row: None,
+        }
     }
 }
 
@@ -212,6 +222,13 @@ impl<'a, T> Table<'a, T> {
 
     pub(crate) fn rows(&self) -> impl Iterator<Item = &T> {
         self.slots.iter().filter_map(|slot| slot.row.as_ref())
+    }
+
+    /// All rows with their places, beginning at place `at`.
+    pub(crate) fn rows_from(&self, at: usize) -> impl Iterator<Item = (usize, &T)> {
+        let places = || self.slots.iter().enumerate();
+        let rows = places().skip(at).chain(places().take(at));
+        rows.filter_map(|(at, slot)| slot.row.as_ref().map(|row| (at, row)))
     }
 
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut T> {

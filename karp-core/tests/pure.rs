@@ -178,6 +178,51 @@ fn initial_takes_office_after_wait_when_it_is_the_best() {
     assert_eq!(node, Election::Gcks(Gcks::Serving));
 }
 
+/// Whoever takes office, follows or leaves has no timer of its former part running.
+#[test]
+fn a_new_part_stops_the_timers_of_the_old_one() {
+    for input in [
+        Input::WaitOver(survey(true, 0)),
+        Input::Keyed(A),
+        Input::Leave,
+        Input::Paused,
+    ] {
+        let mut node = started();
+        let effects = step(&mut node, input);
+        for timer in [Timer::Wait, Timer::Turn, Timer::Validate] {
+            assert!(effects.contains(&Effect::Clear(timer)), "{input:?} {timer:?}");
+        }
+    }
+}
+
+/// Section 5.3: *wait* runs once.
+#[test]
+fn initial_waits_once() {
+    let mut node = started();
+    let _ = step(&mut node, Input::WaitOver(survey(true, 2)));
+    let turn = node;
+    assert!(step(&mut node, Input::WaitOver(survey(true, 0))).is_empty());
+    assert_eq!(node, turn);
+}
+
+/// A priority that rises counts at once, but not before *wait* is over.
+#[test]
+fn initial_judges_its_turn_anew_when_its_priority_changes() {
+    let mut node = started();
+    assert!(step(&mut node, Input::PriorityChanged(survey(true, 0))).is_empty());
+    let _ = step(&mut node, Input::WaitOver(survey(false, 0)));
+    assert_eq!(node.role(), Role::Initial);
+    assert!(step(&mut node, Input::PriorityChanged(survey(true, 0))).contains(&Effect::TakeOffice));
+}
+
+#[test]
+fn orphan_that_may_serve_after_all_takes_its_turn() {
+    let mut node = Election::Member(Member::Orphan(A));
+    assert!(step(&mut node, Input::PriorityChanged(survey(false, 0))).is_empty());
+    assert_eq!(node, Election::Member(Member::Orphan(A)));
+    assert!(step(&mut node, Input::PriorityChanged(survey(true, 0))).contains(&Effect::TakeOffice));
+}
+
 #[test]
 fn initial_lets_a_hello_pass_for_every_better_node() {
     let mut node = started();

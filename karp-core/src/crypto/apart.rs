@@ -5,12 +5,21 @@
 //! overwritten when it has returned. Nothing of it can then be carried into the engine's tables by what is written there
 //! next with room to spare.
 
-/// Enough for what the engine does with secrets: the frames of an exchange's step down to the curve, without
-/// optimisation too.
-pub(crate) const DEEP: usize = 24576;
+/// Frames of a build that is for debugging are larger.
+const TIMES: usize = if cfg!(debug_assertions) { 3 } else { 1 };
+
+/// Enough for all that a datagram can lead to.
+pub(crate) const DEEP: usize = TIMES * 12 * 1024;
+
+/// Enough for one step with secrets: keys that are derived, a row that is put together and copied to its place, a message
+/// that keys are wrapped into. What is called for it runs apart itself.
+pub(crate) const ROW: usize = TIMES * 6 * 1024;
+
+/// Enough for one call of the curve.
+pub(crate) const CURVE: usize = TIMES * 6 * 1024;
 
 /// Enough for one call of a cipher or hash.
-pub(crate) const SHALLOW: usize = 4096;
+pub(crate) const SHALLOW: usize = TIMES * 2560;
 
 /// Runs `work` and wipes the `N` octets of stack below this frame, where it ran. What it returns must not be a secret, or
 /// the caller runs apart as well.

@@ -7,7 +7,7 @@ use ed25519_dalek::ed25519::signature::{MultipartSigner as _, MultipartVerifier 
 use ed25519_dalek::{Signature, VerifyingKey};
 use x25519_dalek::{PublicKey, StaticSecret};
 
-use super::apart::{DEEP, SHALLOW, apart};
+use super::apart::{CURVE, SHALLOW, apart};
 use super::prf::{cut, prf};
 use super::secret::Secret;
 
@@ -36,13 +36,13 @@ pub(super) fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 16] {
 
 /// The public half of an X25519 secret.
 pub(super) fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
-    apart::<DEEP, _>(|| PublicKey::from(&StaticSecret::from(*secret)).to_bytes())
+    apart::<CURVE, _>(|| PublicKey::from(&StaticSecret::from(*secret)).to_bytes())
 }
 
 /// X25519; nothing if the result is all zeros, which is found in constant time.
 pub(super) fn x25519(secret: &[u8; 32], peer: &[u8; 32]) -> Option<Secret<32>> {
     let mut result = Secret::zeroed();
-    let contributory = apart::<DEEP, _>(|| {
+    let contributory = apart::<CURVE, _>(|| {
         let shared = StaticSecret::from(*secret).diffie_hellman(&PublicKey::from(*peer));
         *result.expose_mut() = *shared.as_bytes();
         shared.was_contributory()
@@ -55,7 +55,7 @@ pub(super) struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
     pub(super) fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        apart::<CURVE, _>(|| Self(ed25519_dalek::SigningKey::from_bytes(seed)))
     }
 
     pub(super) fn public(&self) -> [u8; 32] {
@@ -63,7 +63,7 @@ impl SigningKey {
     }
 
     pub(super) fn sign(&self, parts: &[&[u8]]) -> [u8; 64] {
-        apart::<DEEP, _>(|| self.0.multipart_sign(parts).to_bytes())
+        apart::<CURVE, _>(|| self.0.multipart_sign(parts).to_bytes())
     }
 }
 

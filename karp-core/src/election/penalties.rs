@@ -153,5 +153,7 @@ mod tests {
         penalties.forgive(&3);
         assert!(!penalties.bars(&3, at(3)));
         assert_eq!(penalties.next_end(at(3)), Some(at(2001)));
+        // One that is just over bars nobody and calls no more: a deadline lies in the future.
+        assert_eq!(penalties.next_end(at(2001)), None);
     }
 }

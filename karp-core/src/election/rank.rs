@@ -133,4 +133,28 @@ mod tests {
         );
         assert!(!survey(rank(&own, 0, 0, 5), core::iter::empty()).may_serve);
     }
+
+    #[test]
+    fn survey_remembers_one_claim_among_many() {
+        let (a, b, own) = (id("a"), id("b"), id("own"));
+        let candidate = |rank, role, keyed| Candidate {
+            rank,
+            role,
+            keyed,
+            leaving: false,
+        };
+        let of = |heard: [Candidate<'_>; 2]| {
+            let sum = survey(rank(&own, 0, 5, 5), heard.into_iter());
+            (sum.better, sum.claimed, sum.keyed)
+        };
+        let plain = candidate(rank(&a, 0, 1, 1), Role::Initial, false);
+        let claims = candidate(rank(&b, 0, 1, 2), Role::Gcks, false);
+        let keyed = candidate(rank(&b, 0, 1, 2), Role::Member, true);
+        assert_eq!(of([plain, plain]), (0, false, false));
+        assert_eq!([of([plain, claims]), of([claims, plain])], [(0, true, false); 2]);
+        assert_eq!([of([plain, keyed]), of([keyed, plain])], [(0, false, true); 2]);
+        // Who ranks as this node does goes before nobody.
+        let equal = candidate(rank(&own, 0, 5, 5), Role::Initial, false);
+        assert_eq!(of([plain, equal]), (0, false, false));
+    }
 }

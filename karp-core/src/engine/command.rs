@@ -152,7 +152,7 @@ impl Core<'_> {
         self.handshakes.retain(|_| false);
         self.sealed.retain(|_| false);
         self.strangers.retain(|_| false);
-        self.peers.retain(|_| false);
+        self.peers.clear_peers();
         self.end_keys(|_| true);
     }
 }

@@ -14,10 +14,13 @@ impl Core<'_> {
     pub(crate) fn handle_datagram(&mut self, now: Instant, recv: Recv, datagram: &mut [u8]) -> Handled {
         // A woken node checks its deadlines before it reads what queued up (section 5.3).
         self.advance(now);
-        self.registrants_changed();
         let len = datagram.len();
         match self.dispatch(recv, datagram) {
             Ok(kind) => {
+                // An announcement says itself whose deadline it changed. What was dropped changed nothing.
+                if !matches!(kind, MessageKind::Announcement | MessageKind::KeyUpdate) {
+                    self.registrants_changed();
+                }
                 self.node.counters.count_received(kind, len);
                 Handled::Accepted
             }

@@ -4,23 +4,25 @@ use core::net::SocketAddr;
 
 use super::{Handshake, IkeSa, auth::Covered};
 use crate::{
-    crypto::{DEEP, DhSecret, Secret, apart},
+    config::{MAX_GROUP_NAME, MAX_PROTOCOLS},
+    crypto::{DhSecret, ROW, Secret, apart},
     election::{Failure, Input},
     error::DropReason,
-    identity::Identity,
+    identity::{Identity, MAX_IDENTITY},
     io::{Alarm, MessageKind},
-    node::{Core, digest},
+    node::{Core, PenaltyKey},
     storage::Handle,
     time::{Duration, Instant},
     wire::{
         ExchangeType, Flags, Header, MAX_DATAGRAM, NotifyType, PayloadType, Payloads, Writer,
         auth::write_raw_public_key_request,
         message::Contents,
-        notify::{Instance, MAX_COOKIE_LEN, write_signature_hashes},
+        notify::{Instance, MAX_COOKIE_LEN, MAX_EVICTED, write_signature_hashes},
         numbers::{IdType, KE_CURVE25519},
         payload::{Id, KeyExchange, write_group, write_notify},
         redirect::write_redirected_from,
         sa::{Purpose as Suite, write_offer},
+        size::{IKE_SA_INIT_REQUEST, Shape},
     },
 };
 
@@ -61,11 +63,50 @@ pub(crate) enum AttemptStage {
         sa: IkeSa,
         sk_pi: Secret<32>,
         sk_pr: Secret<32>,
-        /// The other side's first message.
-        response: heapless::Vec<u8, MAX_FIRST>,
-        /// GSA_AUTH as it was sent; empty before.
-        request: heapless::Vec<u8, MAX_DATAGRAM>,
     },
+}
+
+/// The longest GSA_AUTH request: whatever the configuration is, no part of it can be longer.
+const MAX_AUTH_REQUEST: usize = Shape {
+    own_id: MAX_IDENTITY,
+    peer_id: MAX_IDENTITY,
+    group: MAX_GROUP_NAME,
+    ipv6: true,
+    protocols: MAX_PROTOCOLS,
+    signatures: true,
+    controller_signatures: true,
+    evicted: MAX_EVICTED,
+}
+.auth_request();
+
+/// What an attempt keeps octet by octet, in one room: the other side's first message, which AUTH covers, and this node's
+/// GSA_AUTH, which goes out again as it is.
+#[derive(Default)]
+pub(super) struct Messages {
+    octets: heapless::Vec<u8, { MAX_FIRST + MAX_AUTH_REQUEST }, u16>,
+    first: u16,
+}
+
+impl Messages {
+    /// The other side's first message came, of at most [`MAX_FIRST`] octets. There is no request yet.
+    pub(super) fn begin(&mut self, response: &[u8]) {
+        self.octets.clear();
+        let _ = self.octets.extend_from_slice(response);
+        self.first = u16::try_from(response.len()).unwrap_or(u16::MAX);
+    }
+
+    pub(super) fn response(&self) -> &[u8] {
+        self.octets.get(..usize::from(self.first)).unwrap_or(&[])
+    }
+
+    /// GSA_AUTH as it was sent; empty before.
+    pub(super) fn request(&self) -> &[u8] {
+        self.octets.get(usize::from(self.first)..).unwrap_or(&[])
+    }
+
+    fn keep_request(&mut self, request: &[u8]) -> Option<()> {
+        self.octets.extend_from_slice(request).ok()
+    }
 }
 
 /// One attempt at a candidate.
@@ -87,6 +128,7 @@ pub struct Attempt {
     /// It was begun anew under another SPI after a cookie came for it.
     pub(super) renewed: bool,
     pub(crate) stage: AttemptStage,
+    pub(super) messages: Messages,
     pub(super) sent: u8,
     /// When the present message is sent next; `None` if not again.
     pub(crate) next: Option<Instant>,
@@ -100,7 +142,7 @@ pub struct Attempt {
 
 impl Attempt {
     /// Another attempt of the same exchange: same first message but for cookie and redirection.
-    fn sibling(&self, now: Instant) -> Self {
+    pub(super) fn sibling(&self, now: Instant) -> Self {
         Self {
             purpose: self.purpose,
             to: self.to,
@@ -115,6 +157,7 @@ impl Attempt {
             redirects: self.redirects,
             renewed: true,
             stage: AttemptStage::Init,
+            messages: Messages::default(),
             sent: 0,
             next: Some(now),
             deadline: now.after(INIT_LIFE),
@@ -202,6 +245,7 @@ impl Core<'_> {
             redirects: 0,
             renewed: false,
             stage: AttemptStage::Init,
+            messages: Messages::default(),
             sent: 0,
             next: Some(now),
             deadline: now.after(life),
@@ -209,7 +253,7 @@ impl Core<'_> {
             octets: 0,
             refused: false,
         };
-        apart::<DEEP, _>(|| handshakes.insert(Handshake::Attempt(attempt(rng))).is_some())
+        apart::<ROW, _>(|| handshakes.insert(Handshake::Attempt(attempt(rng))).is_some())
     }
 
     pub(super) fn under_attack(&self) -> bool {
@@ -270,7 +314,7 @@ impl Core<'_> {
         cookie: Option<&[u8]>,
     ) -> Result<Handle, DropReason> {
         let now = self.now;
-        apart::<DEEP, _>(|| {
+        apart::<ROW, _>(|| {
             let mut sibling = self.attempt(root).ok_or(DropReason::UnknownSpi)?.sibling(now);
             if let Some(cookie) = cookie {
                 sibling.cookie = heapless::Vec::from_slice(cookie).map_err(|_| DropReason::Malformed)?;
@@ -285,6 +329,7 @@ impl Core<'_> {
     }
 
     /// Ends what is overdue and sends what is due. Returns a message for the buffer, if one is to go out.
+    #[inline(never)]
     pub(crate) fn run_attempts(&mut self) {
         loop {
             let now = self.now;
@@ -295,7 +340,8 @@ impl Core<'_> {
             let Some((over, attempt)) = attempts.find(|(_, attempt)| attempt.deadline <= now) else {
                 break;
             };
-            let (to, expect, refused) = (attempt.to, digest(&attempt.expect), attempt.refused);
+            let (to, refused) = (attempt.to, attempt.refused);
+            let key = PenaltyKey::new(to, &attempt.expect);
             let purpose = attempt.purpose;
             drop(attempts);
             self.handshakes.remove(over);
@@ -311,7 +357,7 @@ impl Core<'_> {
             if refused {
                 self.node.alarms.set(Alarm::ProofRefused, true);
             }
-            self.node.penalties.fail((to, expect), failure, now);
+            self.node.penalties.fail(key, failure, now);
             self.attempt_ended(purpose);
         }
     }
@@ -330,6 +376,7 @@ impl Core<'_> {
     }
 
     /// Writes the next message that an attempt owes.
+    #[inline(never)]
     pub(crate) fn poll_attempts(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         let now = self.now;
         let due = |attempt: &Attempt| attempt.next.is_some_and(|next| next <= now);
@@ -379,20 +426,13 @@ impl Core<'_> {
         } = self;
         let settings = node.config.settings();
         let attempt = handshakes.get_mut(row)?.attempt_mut()?;
-        let mut first = [0; MAX_DATAGRAM];
+        let mut first = [0; IKE_SA_INIT_REQUEST];
         let first_len = attempt.write_init(&mut first)?;
-        let AttemptStage::Auth {
-            sa,
-            sk_pi,
-            response,
-            request,
-            ..
-        } = &mut attempt.stage
-        else {
+        let AttemptStage::Auth { sa, sk_pi, .. } = &mut attempt.stage else {
             return None;
         };
-        if request.is_empty() {
-            let (_, payloads) = Payloads::of_message(response).ok()?;
+        if attempt.messages.request().is_empty() {
+            let (_, payloads) = Payloads::of_message(attempt.messages.response()).ok()?;
             let nonce = Contents::collect(payloads).ok()?.nonce?;
             let covered = Covered {
                 message: first.get(..first_len)?,
@@ -438,8 +478,9 @@ impl Core<'_> {
             if !proved {
                 return None;
             }
-            *request = heapless::Vec::from_slice(buffer.get(..len)?).ok()?;
+            attempt.messages.keep_request(buffer.get(..len)?)?;
         }
+        let request = attempt.messages.request();
         buffer.get_mut(..request.len())?.copy_from_slice(request);
         Some(request.len())
     }

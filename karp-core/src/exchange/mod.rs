@@ -7,6 +7,8 @@ mod half_open;
 mod initiator;
 mod responder;
 mod sa;
+#[cfg(test)]
+mod tests;
 
 pub(crate) use attempt::{Attempt, Purpose};
 pub(crate) use half_open::HalfOpen;

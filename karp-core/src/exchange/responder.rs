@@ -10,7 +10,7 @@ use super::{
     sa::wire_fault,
 };
 use crate::{
-    crypto::{DEEP, IkeKeys, apart},
+    crypto::{IkeKeys, ROW, apart},
     error::DropReason,
     group::{self, StateDraft},
     identity::Identity,
@@ -23,6 +23,7 @@ use crate::{
         message::Contents,
         notify::{Instance, KeysInUse},
         payload::write_notify,
+        size::IKE_SA_INIT_RESPONSE,
     },
 };
 
@@ -39,6 +40,7 @@ struct Request {
 
 impl Core<'_> {
     /// A request of GSA_AUTH.
+    #[inline(never)]
     pub(crate) fn handle_auth_request(
         &mut self,
         from: SocketAddr,
@@ -59,7 +61,7 @@ impl Core<'_> {
             })
             .ok_or(DropReason::UnknownSpi)?;
         let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);
-        apart::<DEEP, _>(|| self.derive_keys(row))?;
+        apart::<ROW, _>(|| self.derive_keys(row))?;
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         match &half_open.stage {
             // A repeat of the request that was answered: the same octets again. Whoever sends it need not be the peer,
@@ -71,7 +73,7 @@ impl Core<'_> {
             HalfOpenStage::Keyed { verdict: Some(_), .. } => return Err(DropReason::RepeatedTooSoon),
             HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {}
         }
-        let request = apart::<DEEP, _>(|| self.verify_auth_request(row, octets))?;
+        let request = apart::<ROW, _>(|| self.verify_auth_request(row, octets))?;
         if let Some(half_open) = self.half_open_mut(row) {
             half_open.octets = half_open.octets.saturating_add(len);
         }
@@ -79,33 +81,40 @@ impl Core<'_> {
     }
 
     /// The Diffie-Hellman result is computed when it is first needed, and once: a flood of IKE_SA_INIT costs none.
+    #[inline(never)]
     fn derive_keys(&mut self, row: Handle) -> Result<(), DropReason> {
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         let HalfOpenStage::Init { secret } = &half_open.stage else {
             return Ok(());
         };
-        let (_, payloads) = Payloads::of_message(&half_open.request).map_err(wire_fault)?;
+        let (_, payloads) = Payloads::of_message(&half_open.message).map_err(wire_fault)?;
         let contents = Contents::collect(payloads).map_err(wire_fault)?;
         let (ke, nonce_i) = contents.ke.zip(contents.nonce).ok_or(DropReason::Malformed)?;
         let shared = secret.agree(ke.data).map_err(|_| DropReason::BadKeyMaterial)?;
-        let keys = IkeKeys::derive(
-            &shared,
-            nonce_i,
-            &half_open.nonce,
-            &half_open.spi_i,
-            &half_open.spi_r,
-        );
-        let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
-        let sa = IkeSa::new(keys, half_open.spi_i, half_open.spi_r, false, 0);
-        half_open.stage = HalfOpenStage::Keyed {
-            sa,
-            sk_pi,
-            sk_pr,
-            verdict: None,
-        };
+        let (spi_i, spi_r) = (half_open.spi_i, half_open.spi_r);
+        let mut keys = None;
+        apart::<ROW, _>(|| {
+            keys = Some(IkeKeys::derive(
+                &shared,
+                nonce_i,
+                &half_open.nonce,
+                &spi_i,
+                &spi_r,
+            ));
+        });
+        let keys = keys.ok_or(DropReason::Malformed)?;
+        apart::<ROW, _>(|| {
+            half_open.stage = HalfOpenStage::Keyed {
+                sa: IkeSa::new(&keys, spi_i, spi_r, false, 0),
+                sk_pi: keys.sk_pi.duplicate(),
+                sk_pr: keys.sk_pr.duplicate(),
+                verdict: None,
+            };
+        });
         Ok(())
     }
 
+    #[inline(never)]
     fn verify_auth_request(&self, row: Handle, octets: &mut [u8]) -> Result<Request, DropReason> {
         let half_open = self.half_open(row).ok_or(DropReason::UnknownSpi)?;
         let HalfOpenStage::Keyed { sa, sk_pi, .. } = &half_open.stage else {
@@ -118,7 +127,7 @@ impl Core<'_> {
             .as_ref()
             .and_then(|id| Identity::new(id.id.ty.0, id.id.data));
         let covered = Covered {
-            message: &half_open.request,
+            message: &half_open.message,
             nonce: &half_open.nonce,
             sk_p: sk_pi,
         };
@@ -138,6 +147,7 @@ impl Core<'_> {
     }
 
     /// Mutual authorisation, and what follows for the registrant.
+    #[inline(never)]
     fn judge_request(&mut self, row: Handle, from: SocketAddr, request: Request) -> Result<(), DropReason> {
         let Some(identity) = request.identity else {
             return self.settle_request(row, None, None, AuthAnswer::NotProved, DropReason::BadProof);
@@ -179,7 +189,7 @@ impl Core<'_> {
             }
             return self.settle_request(row, None, Some(identity), refuse(error), reason);
         }
-        let known = self.peers.find(|peer| peer.identity == identity);
+        let known = self.peers.find_identity(&identity);
         let Some(peer) = known.or_else(|| self.make_room_for_peer(&identity, from)) else {
             self.node.alarms.set(crate::io::Alarm::GroupFull, true);
             let answer = refuse(NotifyType::REGISTRATION_FAILED);
@@ -256,30 +266,36 @@ impl Core<'_> {
         half_open.owed = false;
         let to = half_open.from;
         let (written, kind) = match &half_open.stage {
-            HalfOpenStage::Init { secret } if half_open.response.is_empty() => {
-                let public = secret.public();
-                (self.write_init_response(row, &public), MessageKind::InitResponse)
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {
+                let asks = self.creds.public_key().is_some();
+                let half_open = self.half_open(row)?;
+                (
+                    half_open.write_init_response(asks, buffer),
+                    MessageKind::InitResponse,
+                )
             }
             HalfOpenStage::Keyed { verdict: Some(_), .. } => {
-                let written = apart::<DEEP, _>(|| self.write_auth_response(row, buffer));
-                if let Some(half_open) = self.half_open_mut(row) {
+                let written = apart::<ROW, _>(|| self.write_auth_response(row, buffer));
+                if let (Some(half_open), Some(len)) = (self.half_open_mut(row), written) {
                     // What is left of the keys goes here.
                     half_open.stage = HalfOpenStage::Answered;
+                    half_open.message.clear();
+                    // No longer than a datagram, and so than the room.
+                    let _ = half_open.message.extend_from_slice(buffer.get(..len)?);
                 }
                 (written, MessageKind::AuthResponse)
             }
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {
-                (Some(()), MessageKind::InitResponse)
+            HalfOpenStage::Answered => {
+                let len = half_open.message.len();
+                buffer.get_mut(..len)?.copy_from_slice(&half_open.message);
+                (Some(len), MessageKind::AuthResponse)
             }
-            HalfOpenStage::Answered => (Some(()), MessageKind::AuthResponse),
         };
-        if written.is_none() {
+        let Some(len) = written else {
             self.handshakes.remove(row);
             return self.poll_half_open(buffer);
-        }
+        };
         let half_open = self.half_open_mut(row)?;
-        let len = half_open.response.len();
-        buffer.get_mut(..len)?.copy_from_slice(&half_open.response);
         half_open.octets = half_open
             .octets
             .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
@@ -300,7 +316,7 @@ impl Core<'_> {
     }
 
     /// The answer to GSA_AUTH: sealed once, kept in the slot. The IKE SA moves to the peer's row.
-    fn write_auth_response(&mut self, row: Handle, buffer: &mut [u8]) -> Option<()> {
+    fn write_auth_response(&mut self, row: Handle, buffer: &mut [u8]) -> Option<usize> {
         let now = self.now;
         let HalfOpenStage::Keyed { verdict, .. } = &self.half_open(row)?.stage else {
             return None;
@@ -325,13 +341,15 @@ impl Core<'_> {
             ..
         } = self;
         let half_open = handshakes.get_mut(row)?.half_open_mut()?;
+        let mut first = [0; IKE_SA_INIT_RESPONSE];
+        let first_len = half_open.write_init_response(creds.public_key().is_some(), &mut first)?;
+        let (_, payloads) = Payloads::of_message(&half_open.message).ok()?;
+        let nonce_i = Contents::collect(payloads).ok()?.nonce?;
         let HalfOpenStage::Keyed { sa, sk_pr, .. } = &mut half_open.stage else {
             return None;
         };
-        let (_, payloads) = Payloads::of_message(&half_open.request).ok()?;
-        let nonce_i = Contents::collect(payloads).ok()?.nonce?;
         let covered = Covered {
-            message: &half_open.response,
+            message: first.get(..first_len)?,
             nonce: nonce_i,
             sk_p: sk_pr,
         };
@@ -390,11 +408,11 @@ impl Core<'_> {
                 let _ = fill(writer, None);
             });
         }
-        half_open.response = heapless::Vec::from_slice(buffer.get(..len?)?).ok()?;
+        let len = len?;
         half_open.deadline = now.after(ANSWERED_LIFE);
         if let Some(handle) = peer {
             if let Some(peer) = peers.get_mut(handle) {
-                peer.sa = Some(sa.take_out());
+                apart::<ROW, _>(|| peer.sa = Some(sa.take_out()));
             }
             self.state_sent(handle, draft.is_some());
             if draft.is_some()
@@ -402,8 +420,9 @@ impl Core<'_> {
                 && let Some(peer) = self.peers.get_mut(handle)
             {
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
         }
-        Some(())
+        Some(len)
     }
 }

@@ -2,8 +2,8 @@
 
 use super::{CheckedState, CheckedTek, TrafficKey};
 use crate::{
-    config::{Expiry, KeyUse, ResumedKey},
-    crypto::ct_eq,
+    config::{Expiry, KeyUse, MAX_RESUMED, ResumedKey},
+    crypto::{ROW, apart, ct_eq},
     io::Alarm,
     node::{Core, ManualStage},
     storage::Handle,
@@ -55,7 +55,7 @@ impl Core<'_> {
             (Some((row, key)), Some(secret)) if !ct_eq(key.tek.expose(), secret.expose()) => {
                 // A state's key displaces another of its id.
                 self.end_key(row);
-                self.insert_from(tek, expires, spi);
+                self.take_key(tek, expires, spi);
             }
             (Some((row, _)), _) => {
                 let soon = self.exposed_end();
@@ -70,28 +70,52 @@ impl Core<'_> {
                 }
                 self.advance_key(row, tek.policy.state);
             }
-            (None, Some(_)) => self.insert_from(tek, expires, spi),
+            (None, Some(_)) => self.take_key(tek, expires, spi),
             // A Retiring key that this node never had.
             (None, None) => {}
         }
     }
 
-    /// In a frame of its own: what is unset in the new row must not be what the caller had of a secret in the same place.
-    #[inline(never)]
-    fn insert_from(&mut self, tek: &CheckedTek, expires: Instant, spi: Option<[u8; 16]>) {
-        let Some(secret) = &tek.key else { return };
-        let protocols = tek.policy.protocols.clone().unwrap_or_default();
-        let row = self.insert_key(TrafficKey {
-            listed_by: spi,
-            ..TrafficKey::pending(tek.policy.id, secret.duplicate(), expires, protocols)
-        });
-        if let Some(row) = row {
+    fn take_key(&mut self, tek: &CheckedTek, expires: Instant, spi: Option<[u8; 16]>) {
+        if let Some(row) = self.insert_from(tek, expires, spi) {
             self.advance_key(row, tek.policy.state);
         }
     }
 
-    /// A key that the host kept over a restart of itself (section 8).
-    pub(crate) fn resume_key(&mut self, key: &ResumedKey) {
+    /// Puts a state's key into the table, Pending.
+    pub(super) fn insert_from(
+        &mut self,
+        tek: &CheckedTek,
+        expires: Instant,
+        spi: Option<[u8; 16]>,
+    ) -> Option<Handle> {
+        let secret = tek.key.as_ref()?;
+        apart::<ROW, _>(|| {
+            let protocols = tek.policy.protocols.clone().unwrap_or_default();
+            self.insert_key(TrafficKey {
+                listed_by: spi,
+                ..TrafficKey::pending(tek.policy.id, secret.duplicate(), expires, protocols)
+            })
+        })
+    }
+
+    /// Takes over what the host kept over a restart of itself (section 8). Who was sent with comes later in the order of
+    /// activations (section 7).
+    pub(crate) fn resume(&mut self) {
+        for usage in [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending] {
+            for at in 0..MAX_RESUMED {
+                apart::<ROW, _>(|| {
+                    let key = self.node.config.resumed(at);
+                    if let Some(key) = key.filter(|key| key.usage == usage) {
+                        self.resume_key(&key);
+                    }
+                });
+            }
+        }
+        self.node.config.drop_resumed();
+    }
+
+    pub(super) fn resume_key(&mut self, key: &ResumedKey) {
         let mut protocols = ProtocolList::new();
         for (protocol, algorithm) in &key.protocols {
             // Repeated ones count once.
@@ -268,10 +292,7 @@ impl Core<'_> {
     /// A key id is not given to another key until every peer can have forgotten the old one (section 7).
     pub(crate) fn rest_id(&mut self, id: u16, span: Duration) {
         let until = self.now.after(span);
-        if self.node.resting_ids.is_full() {
-            let _ = self.node.resting_ids.pop_front();
-        }
-        let _ = self.node.resting_ids.push_back((id, until));
+        self.node.resting_ids.push(id, until);
     }
 
     pub(crate) fn table_changed(&mut self) {
@@ -293,6 +314,7 @@ impl Core<'_> {
     }
 
     /// Ends keys whose life is over, and manual ones.
+    #[inline(never)]
     pub(crate) fn run_keys(&mut self) {
         let now = self.now;
         if let ManualStage::Ending(at) = self.node.manual

@@ -24,7 +24,7 @@ impl Core<'_> {
         if self.creds.is_shared(identity) {
             return Err(CommandError::SharedKey);
         }
-        let known = self.peers.find(|peer| peer.identity == *identity);
+        let known = self.peers.find_identity(identity);
         if known.is_none() && self.creds.grant(identity) == crate::identity::Grant::NONE {
             return Err(CommandError::UnknownIdentity);
         }
@@ -146,6 +146,7 @@ impl Core<'_> {
             if let Some(registrant) = peer.registrant.as_mut().filter(|row| row.given) {
                 registrant.acked = None;
                 peer.push = peer.sa.is_some();
+                self.node.pushes_owed = true;
             }
         }
     }

@@ -3,7 +3,7 @@
 use super::TrafficKey;
 use crate::{
     command::RekeyReason,
-    crypto::{DEEP, Secret, apart},
+    crypto::{ROW, Secret, apart},
     node::Core,
     storage::Handle,
     time::Duration,
@@ -60,7 +60,7 @@ impl Core<'_> {
             office.floor = office.floor.max(made);
         }
         office.started = Some(id);
-        apart::<DEEP, _>(|| {
+        apart::<ROW, _>(|| {
             let tek = Secret::random(self.rng);
             self.insert_key(TrafficKey {
                 made,
@@ -82,13 +82,14 @@ impl Core<'_> {
             let keys = self.keys.rows().map(|key| key.id);
             let manual = settings.manual_keys.iter().map(|key| key.id);
             let resting = self.node.resting_ids.iter().filter(|(_, until)| *until > now);
-            free(from, last, keys.chain(manual).chain(resting.map(|(id, _)| *id)))
+            free(from, last, keys.chain(manual).chain(resting.map(|(id, _)| id)))
         };
         let blocks = || (first..=last).step_by(64).map(|from| (from, free_from(from)));
         let count: u32 = blocks().map(|(_, free)| free.count_ones()).sum();
         if count == 0 {
-            let mut oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
+            let mut oldest = self.node.resting_ids.iter().map(|(id, _)| id);
             let rested = oldest.find(|id| (first..=last).contains(id) && !taken(*id));
+            drop(oldest);
             return rested.or_else(|| self.reclaim_key_id());
         }
         let nth = self.rng.next_u64().checked_rem(u64::from(count)).unwrap_or(0);

@@ -15,11 +15,15 @@ mod requests;
 pub mod rollover;
 mod state;
 mod succession;
+#[cfg(test)]
+mod tests;
 mod update;
 
 pub(crate) use apply::manual_bit;
 pub use key::TrafficKey;
 pub(crate) use membership::{Legacy, Membership};
+#[cfg(test)]
+pub(crate) use merge::MergeAsLesser;
 pub(crate) use office::Office;
 pub(crate) use state::{CheckedState, CheckedTek, NewRekeySa, StateDraft};
 

@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     command::RekeyReason,
-    crypto::{DEEP, RekeySaKeys, SigningKey, apart},
+    crypto::{ROW, RekeySaKeys, SigningKey, apart},
     election::{self, Election, Gcks},
     io::{Alarm, Timer},
     node::{Core, ManualStage, RekeySa},
@@ -53,6 +53,12 @@ pub(crate) struct Office {
     pub(crate) evict_due: Option<Instant>,
     /// Until then no registrant falls silent and none that waits is given up; `None` if that has to be found out.
     pub(crate) registrants_due: Option<Instant>,
+    /// After this nobody counts whom an heir hears under another Rekey SA than its own; `END` if that has to be found out.
+    pub(crate) formers_until: Instant,
+    /// A registrant may be merging. While none is, nobody asks them one by one.
+    pub(crate) merges: bool,
+    /// Where in the table of peers somebody was found last who is waited for: the next look begins there.
+    laggard: usize,
     /// Before this nothing new begins (an heir's wait, the pause after a merge).
     pub(crate) quiet_until: Option<Instant>,
     /// A lesser office was given the state: until then its half has time to register.
@@ -104,9 +110,9 @@ impl Core<'_> {
         self.rng.fill_bytes(&mut spi);
         let now = self.now;
         let (sas, rng) = (&mut self.node.sas, &mut *self.rng);
-        apart::<DEEP, _>(|| {
+        apart::<ROW, _>(|| {
             let keys = RekeySaKeys::random(rng, &spi);
-            let sa = RekeySa::own(spi, keys, auth_key);
+            let sa = RekeySa::own(spi, &keys, auth_key);
             if next {
                 sas.set_next(sa);
             } else {
@@ -117,6 +123,7 @@ impl Core<'_> {
     }
 
     /// Takes office with the traffic keys that this node has, unchanged, under a Rekey SA of its own (section 5.5).
+    #[inline(never)]
     pub(crate) fn take_office(&mut self) {
         // Who has keys but no Rekey SA any more (it woke, or it was resumed) has others to wait for just the same.
         let follows = self.node.sas.current().is_some();
@@ -139,6 +146,7 @@ impl Core<'_> {
         self.node.legacy = None;
         self.node.purge = false;
         self.sealed.retain(|_| false);
+        self.node.joins_untold = true;
         for peer in self.peers.rows_mut() {
             peer.sa = None;
             peer.registrant = None;
@@ -179,6 +187,9 @@ impl Core<'_> {
             patience: now.after(self.hold().times(4)),
             evict_due: None,
             registrants_due: None,
+            formers_until: Instant::END,
+            merges: false,
+            laggard: 0,
             quiet_until: None,
             joins_until: None,
             gate_due: None,
@@ -220,7 +231,7 @@ impl Core<'_> {
         let (node, rng) = (&mut *self.node, &mut *self.rng);
         node.term_key = None;
         if signs {
-            apart::<DEEP, _>(|| node.term_key = Some(SigningKey::generate(rng)));
+            apart::<ROW, _>(|| node.term_key = Some(SigningKey::generate(rng)));
         }
         let auth_key = node.term_key.as_ref().map(SigningKey::public);
         if let Some(sa) = node.sas.current_mut() {
@@ -262,6 +273,7 @@ impl Core<'_> {
         self.node.sas.seal_no_more();
         let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
         self.sealed.retain(|sealed| Some(sealed.peer) == gcks);
+        self.node.joins_untold = true;
         for (row, peer) in self.peers.iter_mut() {
             peer.registrant = None;
             peer.holder = None;
@@ -285,18 +297,22 @@ impl Core<'_> {
     }
 
     /// What the rollover has to know for a step with `input`. The members are asked one after the other until the
-    /// answer is clear: an office with a thousand of them looks at one when it has just made an update.
-    fn view(&self, input: Input) -> Option<View> {
+    /// answer is clear: an office with a thousand of them looks at one when it has just made an update, and later begins
+    /// with the one that kept it waiting the last time. Returns that place as well.
+    pub(super) fn view(&self, input: Input) -> Option<(View, usize)> {
         let office = self.node.office.as_ref()?;
         let now = self.now;
         let confirmed = self.node.installs.is_confirmed();
-        let waits_for_unregistered =
-            office.heir && self.peers.rows().any(|peer| self.counts_for_heir(office, peer));
+        let waits_for_unregistered = self.waits_for_unregistered(office);
         let next = office.generation().saturating_add(1);
         let compared = office.rollover.compares(input, next);
         let mut acknowledged = Some(u32::MAX);
         let mut sa_acknowledged = confirmed;
-        for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {
+        let mut laggard = 0;
+        for (at, peer) in self.peers.rows_from(office.laggard) {
+            let Some(registrant) = peer.registrant else {
+                continue;
+            };
             if let Some(after) = registrant.merging {
                 // Section 5.5: that the lesser office shows the key is its half's acknowledgement.
                 // One that is continuing is given the state first, the Pending key with it.
@@ -315,11 +331,24 @@ impl Core<'_> {
                 sa_acknowledged &= has;
             }
             if compared.is_some() && acknowledged < compared {
+                laggard = at;
                 break;
             }
         }
         if waits_for_unregistered || !confirmed {
             acknowledged = None;
+        }
+        let has_active = self.has_active();
+        let mut view = View {
+            next,
+            acknowledged,
+            sa_acknowledged: sa_acknowledged && !waits_for_unregistered,
+            may_start: false,
+            may_activate: false,
+            has_active,
+        };
+        if !office.rollover.asks_what_may_be(input, &view) {
+            return Some((view, laggard));
         }
         let hold = self.hold();
         let quiet = office.quiet_until.is_some_and(|until| now < until);
@@ -332,27 +361,21 @@ impl Core<'_> {
                 || alone
                 || (now < office.took.after(hold.times(2)) && self.somebody_knocks()));
         // Who knocks while a key is distributed has time to have a part in it.
-        let has_active = self.has_active();
         let knocks = has_active && now < office.content_at.after(hold.times(2)) && self.somebody_knocks();
         // The half of a lesser office follows it here: what is activated before would leave it out.
         let joining = office.joins_until.is_some_and(|until| now < until);
         let rival = self.rival_gates(office) || joining;
         let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
         let merging = office.merging.is_some();
-        Some(View {
-            next,
-            acknowledged,
-            sa_acknowledged: sa_acknowledged && !waits_for_unregistered,
-            may_start: !(quiet || heir_waits || rival || handing_off || merging),
-            may_activate: !(rival || handing_off || merging || knocks) && self.may_migrate(office),
-            has_active,
-        })
+        view.may_start = !(quiet || heir_waits || rival || handing_off || merging);
+        view.may_activate = !(rival || handing_off || merging || knocks) && self.may_migrate(office);
+        Some((view, laggard))
     }
 
     /// What the live members of this office have acknowledged, see [`View::acknowledged`]; exact enough to be compared
     /// with the generation that the present phase waits for.
     pub(crate) fn acknowledged(&self) -> Option<u32> {
-        self.view(Input::Check).and_then(|view| view.acknowledged)
+        self.view(Input::Check).and_then(|(view, _)| view.acknowledged)
     }
 
     /// In a group with manual keys the first Activate waits until every expected identity is live and has acknowledged,
@@ -377,10 +400,13 @@ impl Core<'_> {
 
     /// Hands a fact to the rollover and does what follows.
     pub(crate) fn roll(&mut self, input: Input) {
-        let Some(view) = self.view(input) else { return };
+        let Some((view, laggard)) = self.view(input) else {
+            return;
+        };
         let Some(office) = self.node.office.as_mut() else {
             return;
         };
+        office.laggard = laggard;
         let effects = office.rollover.step(input, &view);
         #[cfg(feature = "defmt")]
         if !effects.is_empty() {
@@ -473,6 +499,7 @@ impl Core<'_> {
             return;
         }
         office.spi = spi;
+        office.formers_until = Instant::END;
         office.next_message_id = 0;
         office.content = if office.update_owed { 1 } else { 0 };
         office.content_at = now;
@@ -490,6 +517,7 @@ impl Core<'_> {
     }
 
     /// What time does to an office.
+    #[inline(never)]
     pub(crate) fn run_office(&mut self) {
         let now = self.now;
         let Some(office) = self.node.office.as_mut() else {
@@ -531,6 +559,7 @@ impl Core<'_> {
             self.roll(Input::ForceDue);
         }
         self.run_merge();
+        self.find_formers();
         self.renew_pending();
         self.omit_keys();
         self.run_registrants();

@@ -34,6 +34,9 @@ impl Core<'_> {
         let office = state.state == NodeState::Gcks;
         let merging =
             (office || shows.foreign || (shows.lags && self.office_merges_here())).then_some(last_made);
+        if let Some(office) = self.node.office.as_mut() {
+            office.merges |= merging.is_some();
+        }
         if let Some(peer) = self.peers.get_mut(row) {
             // Whatever was sent under this office's Rekey SA counts as given to the earlier instance, received or not.
             if peer.holder.is_some_and(|holder| holder != instance) {
@@ -85,10 +88,7 @@ impl Core<'_> {
         let passing = shows.is_some_and(|shows| shows.conflict && !shows.lasting_conflict);
         // A first key that waits for the migration cannot be given to who had it in an earlier boot, or might have: the
         // migration would wait for that router, and that router for the migration. Another takes its place.
-        let merging = self
-            .peers
-            .rows()
-            .any(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()));
+        let merging = self.somebody_merges();
         let lesser = self
             .node
             .office
@@ -134,7 +134,7 @@ impl Core<'_> {
                         .node
                         .resting_ids
                         .iter()
-                        .any(|(id, until)| *id == entry.id && *until > self.now);
+                        .any(|(id, until)| id == entry.id && until > self.now);
                     if !rests {
                         self.rest_id(entry.id, span);
                     }
@@ -247,6 +247,7 @@ impl Core<'_> {
         let joins = registrant.merging.take().is_some() && registrant.office;
         peer.holder = instance;
         peer.joined = true;
+        self.node.joins_untold = true;
         let hold = self.node.config.hold();
         if let Some(office) = self.node.office.as_mut().filter(|_| joins) {
             office.joins_until = Some(now.after(hold.times(2)));
@@ -261,6 +262,7 @@ impl Core<'_> {
     }
 
     /// A sealed message of an IKE SA that this node has with somebody: a request or a response.
+    #[inline(never)]
     pub(crate) fn handle_sealed(
         &mut self,
         from: core::net::SocketAddr,
@@ -353,7 +355,7 @@ impl Core<'_> {
             ReplyKind::InbandRekey => match pushed {
                 Some(Ok(state)) => {
                     let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
-                    self.take_state(row, &evicted, Some(state));
+                    self.take_state(row, &evicted, Some(&state));
                     Ok(())
                 }
                 Some(Err(reason)) => Err(reason),
@@ -394,6 +396,7 @@ impl Core<'_> {
     fn owe_reply(&mut self, row: Handle, message_id: u32, kind: ReplyKind) -> Result<(), DropReason> {
         let now = self.now;
         let peer = self.peers.get_mut(row).ok_or(DropReason::UnknownSpi)?;
+        self.node.replies_owed = true;
         peer.reply = Some(OwedReply {
             message_id,
             kind,

@@ -3,7 +3,7 @@
 use core::net::SocketAddr;
 
 use crate::{
-    crypto::{DEEP, RekeySaKeys, Secret, WRAP_OVERHEAD, WrapKey, apart, unwrap_key},
+    crypto::{ROW, RekeySaKeys, Secret, WRAP_OVERHEAD, WrapKey, apart, unwrap_key},
     error::DropReason,
     exchange::{IkeSa, KeyWrap, wire_fault},
     group::TrafficKey,
@@ -119,7 +119,7 @@ impl StateDraft {
         message: &mut [u8],
     ) -> Option<()> {
         let KeyWrap::Wraps(wrap) = wrap else { return None };
-        apart::<DEEP, _>(|| {
+        apart::<ROW, _>(|| {
             let octets = self.rekey_sa_octets(sas);
             self.wrap_under(slots, wrap, keys, octets.as_ref(), message)
         })

@@ -2,7 +2,7 @@
 
 use super::state::{Purpose, parse_update};
 use crate::{
-    crypto::{DEEP, apart, verify},
+    crypto::{OpenKey, ROW, apart, verify},
     error::DropReason,
     exchange::{open, seal, wire_fault},
     group::rollover::Input,
@@ -38,6 +38,7 @@ impl Core<'_> {
     }
 
     /// Writes an update that is owed, new or as a copy.
+    #[inline(never)]
     pub(crate) fn poll_update(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let office = self.node.office.as_ref()?;
         if office.update_owed {
@@ -66,7 +67,7 @@ impl Core<'_> {
         office.copy_owed = false;
         let (spi, message_id) = (office.spi, office.next_message_id);
         let (sas, term_key) = (&mut node.sas, node.term_key.as_ref());
-        let len = apart::<DEEP, _>(|| {
+        let len = apart::<ROW, _>(|| {
             let draft = draft?;
             let [spi_i, spi_r] = halves(spi);
             let header = Header::new(
@@ -147,6 +148,7 @@ impl Core<'_> {
             // Its own acknowledgement may take one interval, and its host's installation longer.
             if now.since(office.content_at) >= interval.times(2) && peer.sa.is_some() {
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
         }
         if !lagging {
@@ -162,6 +164,7 @@ impl Core<'_> {
     }
 
     /// An update from the GCKS. Verified whole before anything is applied.
+    #[inline(never)]
     pub(crate) fn handle_update(&mut self, octets: &mut [u8]) -> Result<(), DropReason> {
         let header = Header::parse(octets).map_err(wire_fault)?;
         let spi = header.rekey_sa_spi();
@@ -182,7 +185,8 @@ impl Core<'_> {
         if header.message_id < current.applied {
             return Err(DropReason::Replayed);
         }
-        open(&current.open, octets)?;
+        // The key of the group opens and, at the office that made it, seals.
+        open(&OpenKey::new(&current.keys.gsk_e), octets)?;
         let update = parse_update(octets)?;
         if let Some(key) = &current.auth_key {
             let signed = update.signed.as_ref().ok_or(DropReason::BadSignature)?;
@@ -190,23 +194,19 @@ impl Core<'_> {
                 return Err(DropReason::BadSignature);
             }
         }
-        let mut state = self.check_multicast_state(update.gsa, update.kd, &current.keys.gsk_w)?;
+        let state = self.check_multicast_state(update.gsa, update.kd, &current.keys.gsk_w)?;
         let generation = header.message_id.saturating_add(1);
         if let Some(current) = self.node.sas.current_mut() {
             current.applied = generation;
         }
         self.apply_keys(&state, Some(spi), true);
-        match state.rekey_sa.take() {
+        match &state.rekey_sa {
             // The update that carries the next Rekey SA does not count under it (section 7).
             Some(new) => {
                 let next = new.spi;
                 // An update leaves out the term's key: it holds for every Rekey SA of the term (section 6).
                 let auth_key = self.node.sas.current().and_then(|sa| sa.auth_key);
-                self.take_rekey_sa(super::NewRekeySa {
-                    generation: 0,
-                    auth_key,
-                    ..new
-                });
+                self.take_rekey_sa(new, auth_key, 0);
                 for key in self
                     .keys
                     .rows_mut()

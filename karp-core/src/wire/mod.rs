@@ -30,6 +30,8 @@ pub mod size;
 pub mod sk;
 pub mod state;
 pub mod substructure;
+#[cfg(test)]
+mod tests;
 pub mod writer;
 
 pub use error::{Error, Full};

@@ -797,3 +797,29 @@ fn a_forged_priority_moves_the_office_of_a_group_that_preempts() {
         nothing_refused(&mut lan);
     });
 }
+
+/// Message IDs far ahead, behind, and the last there is: requests only move forward, and what it does to its own window is
+/// its own affair.
+#[test]
+fn message_ids_outside_the_window() {
+    let (mut lan, mut insider) = infiltrated(1, 4);
+    live(&mut lan, &mut insider, 3_000);
+    let gcks = lan.gcks();
+    let stand = Stand::of(&lan, &[0, 1, 2, 3]);
+    let mut ask = |lan: &mut Lan, id: u32| {
+        lan.run(110);
+        insider
+            .request_as(lan, id, peek::INFORMATIONAL, nothing())
+            .is_some()
+    };
+    assert!(ask(&mut lan, 2));
+    assert!(ask(&mut lan, 1_000_000), "a gap is one that was given up");
+    let before = dropped(&lan, gcks, DropReason::OutOfWindow);
+    assert!(!ask(&mut lan, 3) && !ask(&mut lan, 999_999) && !ask(&mut lan, u32::MAX));
+    assert_eq!(dropped(&lan, gcks, DropReason::OutOfWindow), before + 3);
+    assert!(ask(&mut lan, 1_000_000), "the last one again");
+    assert!(ask(&mut lan, u32::MAX - 1));
+    assert!(!ask(&mut lan, u32::MAX) && !ask(&mut lan, 0));
+    stand.holds_with_keys(&lan);
+    nothing_refused(&mut lan);
+}

@@ -101,13 +101,6 @@ impl Ike {
         sealed(&mut self.seal, head, payloads)
     }
 
-    /// The next request.
-    pub fn request(&mut self, exchange: u8, payloads: Forge) -> Vec<u8> {
-        let id = self.next;
-        self.next += 1;
-        self.message(exchange, false, id, payloads)
-    }
-
     /// Opens a message of the other end.
     pub fn open(&self, octets: &[u8]) -> Option<Inner> {
         opened(&self.open, octets)
@@ -453,7 +446,15 @@ impl Puppet {
     /// Sends a request over the IKE SA and opens the answer.
     pub fn request(&mut self, lan: &mut Lan, exchange: u8, payloads: Forge) -> Option<Inner> {
         let ike = self.ike.as_mut()?;
-        let (to, request) = (ike.peer, ike.request(exchange, payloads));
+        let id = ike.next;
+        ike.next += 1;
+        self.request_as(lan, id, exchange, payloads)
+    }
+
+    /// The same under a Message ID of choice.
+    pub fn request_as(&mut self, lan: &mut Lan, id: u32, exchange: u8, payloads: Forge) -> Option<Inner> {
+        let ike = self.ike.as_mut()?;
+        let (to, request) = (ike.peer, ike.message(exchange, false, id, payloads));
         let answer = self.ask(lan, to, request, exchange)?;
         self.ike.as_ref()?.open(&answer.octets)
     }

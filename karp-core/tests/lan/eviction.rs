@@ -1,12 +1,6 @@
 //! A router is put out, and every key changes (section 7).
 
-use karp_core::{
-    command::Command,
-    error::CommandError,
-    identity::Identity,
-    io::{Alarm, Event, Role},
-    time::Duration,
-};
+use karp_core::{command::Command, error::CommandError, identity::Identity, io::Event, time::Duration};
 
 use super::common::{Lan, Link, credentials::Proof, seeds};
 

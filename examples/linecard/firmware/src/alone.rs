@@ -9,7 +9,7 @@ use karp_core::{
     command::RekeyReason,
     crypto::{Secret, SigningKey},
 };
-use linecard_link::console::{Activity, Proof, Status};
+use linecard_link::console::{Activity, Proof};
 use rand_core::{Rng as _, SeedableRng as _};
 
 use crate::{
@@ -30,7 +30,7 @@ const PLACES: [Place; 2] = [
     },
 ];
 
-/// How long a step may take. The longest, a failover, takes about two seconds on an idle machine.
+/// How long a step may take. The longest, a failover, takes about four seconds on an idle machine.
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// The two, each in its place. One that failed is `None`.
@@ -41,25 +41,38 @@ struct Pair<'a> {
 }
 
 impl Pair<'_> {
-    /// Carries datagrams until `done` is content with how both fare, or patience ends.
-    fn until(&mut self, what: &str, done: impl Fn(&[Option<Status>; 2]) -> bool) -> bool {
-        let end = self.board.now().after(PATIENCE);
+    /// Carries datagrams until `done` is content, or patience ends.
+    fn until(&mut self, what: &str, mut done: impl FnMut(&mut Self, Instant) -> bool) -> Option<()> {
+        let begin = self.board.now();
         loop {
             let now = self.board.now();
-            let fares = self.routers.each_ref().map(|one| one.as_ref().map(|one| status(one, now)));
-            if done(&fares) {
-                defmt::info!("held: {=str}, {=u64} ms", what, PATIENCE.minus(end.since(now)).as_millis());
-                return true;
+            let took = now.since(begin);
+            if done(self, now) {
+                defmt::info!("held: {=str}, {=u64} ms", what, took.as_millis());
+                return Some(());
             }
-            if now > end {
+            if took > PATIENCE {
                 defmt::error!("not held: {=str}", what);
-                return false;
+                return None;
             }
             let moved = self.step(0, 1, now) | self.step(1, 0, now);
             if !moved {
                 self.board.rest();
             }
         }
+    }
+
+    /// What each of the two does, and the key that both send with.
+    fn fare(&self, now: Instant) -> ([Option<Activity>; 2], Option<(u16, [u8; 4])>) {
+        let fares = self
+            .routers
+            .each_ref()
+            .map(|one| one.as_ref().map(|one| status(one, now)));
+        let [one, two] = fares.each_ref().map(|one| one.as_ref().and_then(|one| one.key));
+        (
+            fares.map(|one| one.map(|one| one.activity)),
+            one.filter(|_| one == two),
+        )
     }
 
     /// Does what router `at` has to do next; whether there was anything.
@@ -76,7 +89,11 @@ impl Pair<'_> {
                 };
                 let address = SocketAddr::V4(PLACES.get(other).map_or(UNKNOWN, Place::address));
                 let takes = to.ip().is_multicast() || to == address;
-                let two = self.routers.get_mut(other).and_then(Option::as_mut).filter(|_| takes);
+                let two = self
+                    .routers
+                    .get_mut(other)
+                    .and_then(Option::as_mut)
+                    .filter(|_| takes);
                 if let (Some(two), Some(datagram)) = (two, self.buffer.get_mut(..len)) {
                     // What is dropped is counted and logged.
                     let _ = two.handle_datagram(now, recv, datagram);
@@ -91,12 +108,9 @@ impl Pair<'_> {
         }
     }
 
-    fn command(&mut self, at: usize, command: Command<'_>) -> bool {
-        let now = self.board.now();
-        self.routers
-            .get_mut(at)
-            .and_then(Option::as_mut)
-            .is_some_and(|one| one.handle_command(now, command).is_ok())
+    fn command(&mut self, at: usize, command: Command<'_>, now: Instant) -> bool {
+        let one = self.routers.get_mut(at).and_then(Option::as_mut);
+        one.is_some_and(|one| one.handle_command(now, command).is_ok())
     }
 }
 
@@ -114,10 +128,18 @@ pub(crate) fn run(
     let mut entropy = ChaCha20Rng::from_seed(*entropy);
     let proofs = if signatures {
         let seeds = [Secret::random(&mut entropy), Secret::random(&mut entropy)];
-        let [one, two] = seeds.each_ref().map(|seed| (*seed.expose(), SigningKey::from_seed(seed).public()));
+        let [one, two] = seeds
+            .each_ref()
+            .map(|seed| (*seed.expose(), SigningKey::from_seed(seed).public()));
         [
-            Proof::Signature { own: one.0, peer: two.1 },
-            Proof::Signature { own: two.0, peer: one.1 },
+            Proof::Signature {
+                own: one.0,
+                peer: two.1,
+            },
+            Proof::Signature {
+                own: two.0,
+                peer: one.1,
+            },
         ]
     } else {
         let key = Secret::random(&mut entropy);
@@ -134,39 +156,49 @@ pub(crate) fn run(
         router(first, second.name, &proofs[0], &seed(), one, now),
         router(second, first.name, &proofs[1], &seed(), two, now),
     ];
-    let mut pair = Pair { board, routers, buffer };
+    let mut pair = Pair {
+        board,
+        routers,
+        buffer,
+    };
     steps(&mut pair).is_some()
 }
 
 fn steps(pair: &mut Pair<'_>) -> Option<()> {
-    let held = |held: bool| held.then_some(());
-    held(pair.command(0, Command::Join) && pair.command(1, Command::Join))?;
-    held(pair.until("both have the same key, and the better one serves", |fares| {
-        same_key(fares).is_some() && is(&fares[0], Activity::Member) && is(&fares[1], Activity::Gcks)
-    }))?;
-    let now = pair.board.now();
-    let first = pair.routers[0].as_ref().and_then(|one| status(one, now).key);
+    let (member, gcks) = (Some(Activity::Member), Some(Activity::Gcks));
+    pair.until("both join", |pair, now| {
+        pair.command(0, Command::Join, now) && pair.command(1, Command::Join, now)
+    })?;
+    let mut first = None;
+    pair.until(
+        "the better one serves, and both have the same key",
+        |pair, now| {
+            let (roles, key) = pair.fare(now);
+            first = key;
+            roles == [member, gcks] && key.is_some()
+        },
+    )?;
     let rekey = Command::Rekey {
         protocol: RoutingProtocol::Ospfv2,
         reason: RekeyReason::Operator,
     };
-    held(pair.command(0, rekey))?;
-    held(pair.until("both send with another key", |fares| {
-        same_key(fares).is_some_and(|key| Some(key) != first)
-    }))?;
-    held(pair.command(1, Command::HandOff))?;
-    held(pair.until("the other one serves, and both have the same key", |fares| {
-        same_key(fares).is_some() && is(&fares[0], Activity::Gcks) && is(&fares[1], Activity::Member)
-    }))?;
+    pair.until("the member asks for new keys", |pair, now| {
+        pair.command(0, rekey, now)
+    })?;
+    pair.until("both have the new key", |pair, now| {
+        let (_, key) = pair.fare(now);
+        key.is_some() && key != first
+    })?;
+    // Refused until the member has acknowledged what it was given.
+    pair.until("the better one gives its office away", |pair, now| {
+        pair.command(1, Command::HandOff, now)
+    })?;
+    pair.until("the other one serves, and both have the same key", |pair, now| {
+        let (roles, key) = pair.fare(now);
+        roles == [gcks, member] && key.is_some()
+    })?;
     pair.routers[0] = None;
-    held(pair.until("the one that is left serves", |fares| is(&fares[1], Activity::Gcks)))
-}
-
-fn is(fares: &Option<Status>, activity: Activity) -> bool {
-    fares.is_some_and(|one| one.activity == activity)
-}
-
-fn same_key([one, two]: &[Option<Status>; 2]) -> Option<(u16, [u8; 4])> {
-    let (one, two) = (one.as_ref()?.key?, two.as_ref()?.key?);
-    (one == two).then_some(one)
+    pair.until("the one that is left takes office", |pair, now| {
+        pair.fare(now).0 == [None, gcks]
+    })
 }

@@ -27,11 +27,11 @@ use linecard_link::{
     packet::{self, Envelope, HEADERS},
     slip,
 };
-use static_cell::{ConstStaticCell, StaticCell};
+use static_cell::ConstStaticCell;
 
 use crate::{
     board::Board,
-    router::{Place, Room, Router, Tables},
+    router::{Memory, Place, Room, Router, Tables},
     store::Store,
 };
 
@@ -42,20 +42,9 @@ const CARD: Place = Place {
 };
 const NEIGHBOUR: &str = "host.example";
 
-static TABLES: [StaticCell<Tables<4>>; 2] = [const { StaticCell::new() }; 2];
-static ROUTERS: [StaticCell<Router>; 2] = [const { StaticCell::new() }; 2];
+static MEMORY: [Memory; 2] = [const { Memory::new() }; 2];
 static FRAME: ConstStaticCell<slip::Receiver> = ConstStaticCell::new(slip::Receiver::new());
 static BUFFER: ConstStaticCell<[u8; MTU]> = ConstStaticCell::new([0; MTU]);
-
-fn rooms() -> [Room; 2] {
-    let [one, two] = &ROUTERS;
-    let [first, second] = &TABLES;
-    let room = |router: &'static StaticCell<Router>, tables: &'static StaticCell<Tables<4>>| Room {
-        router: router.uninit(),
-        tables: tables.init_with(Tables::default),
-    };
-    [room(one, first), room(two, second)]
-}
 
 #[cortex_m_rt::entry]
 fn main() -> ! {
@@ -64,7 +53,7 @@ fn main() -> ! {
     };
     let mut card = Card {
         board,
-        rooms: Some(rooms()),
+        rooms: Some(MEMORY.each_ref().map(Memory::take)),
         router: None,
         alone: Activity::Waiting,
         buffer: BUFFER.take(),
@@ -165,7 +154,11 @@ impl Card {
                 if let Some(rooms) = self.rooms.take() {
                     let buffer = self.buffer.as_mut_slice();
                     let held = alone::run(&mut self.board, rooms, &entropy, signatures, buffer);
-                    self.alone = if held { Activity::AloneHeld } else { Activity::AloneFailed };
+                    self.alone = if held {
+                        Activity::AloneHeld
+                    } else {
+                        Activity::AloneFailed
+                    };
                 }
             }
             Request::Stop => {

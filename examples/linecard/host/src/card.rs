@@ -69,7 +69,9 @@ impl Card {
     pub(crate) fn send(&mut self, packet: &[u8]) -> anyhow::Result<()> {
         let mut octets = Vec::with_capacity(packet.len() + 8);
         slip::send(packet, |octet| octets.push(octet));
-        self.line.write_all(&octets).context("the card does not read its line")
+        self.line
+            .write_all(&octets)
+            .context("the card does not read its line")
     }
 
     /// Hands `take` the next packet, if one comes within `wait`.
@@ -83,7 +85,8 @@ impl Card {
             while !self.unread.is_empty() {
                 let octet = self.unread.remove(0);
                 if let Some(frame) = self.receiver.push(octet) {
-                    let (envelope, datagram) = packet::open(frame).context("the card sent a broken packet")?;
+                    let (envelope, datagram) =
+                        packet::open(frame).context("the card sent a broken packet")?;
                     take(envelope, datagram);
                     return Ok(());
                 }
@@ -105,8 +108,8 @@ impl Card {
 
     /// Lets the card report and end; an error unless it ended well.
     pub(crate) fn stop(mut self) -> anyhow::Result<()> {
-        self.send(&crate::neighbour::request(Request::Stop))?;
         let end = Instant::now() + PATIENCE;
+        let mut ask = Instant::now();
         let status = loop {
             if let Some(status) = self.qemu.try_wait()? {
                 break status;
@@ -114,10 +117,19 @@ impl Card {
             if Instant::now() > end {
                 bail!("the card does not end");
             }
-            std::thread::sleep(Duration::from_millis(10));
+            if Instant::now() >= ask {
+                // A card that was busy may have had no room for it, and one that has ended does not read it.
+                let _ = self.send(&crate::neighbour::request(Request::Stop));
+                ask += Duration::from_secs(1);
+            }
+            // What it still sends is taken off the line, or it would wait for that. At its end the line ends.
+            if self.receive(Duration::from_millis(10), |_, _| {}).is_err() {
+                std::thread::sleep(Duration::from_millis(10));
+            }
         };
         if let Some(logs) = self.logs.take() {
-            logs.join().map_err(|_| anyhow!("the thread that reads the card's logs ended early"))??;
+            logs.join()
+                .map_err(|_| anyhow!("the thread that reads the card's logs ended early"))??;
         }
         if !status.success() {
             bail!("the card ended with a fault");

@@ -59,12 +59,20 @@ impl Neighbour {
         let settings = Settings {
             router_id: 1,
             priority: 200,
-            hello: Duration::from_millis(250),
+            hello: Duration::from_millis(500),
+            // Long enough for an emulator that waits for a busy machine.
+            hold_multiplier: 6,
             min_rekey: Duration::from_secs(1),
             dtd: Duration::from_secs(2),
             ..Settings::new("linecard", own, SocketAddr::from(ADDRESS))
         };
-        let mut engine = Engine::new(Config::new(settings)?, store, OsEntropy, Heap::default(), clock::now())?;
+        let mut engine = Engine::new(
+            Config::new(settings)?,
+            store,
+            OsEntropy,
+            Heap::default(),
+            clock::now(),
+        )?;
         engine.handle_command(clock::now(), Command::Join)?;
         Ok(Self {
             engine,
@@ -93,7 +101,9 @@ impl Neighbour {
                 }
                 Step::Done
             }
-            Output::Idle { next } => Step::Idle(next.map_or(std::time::Duration::MAX, |(at, _)| clock::until(at))),
+            Output::Idle { next } => {
+                Step::Idle(next.map_or(std::time::Duration::MAX, |(at, _)| clock::until(at)))
+            }
         }
     }
 

@@ -53,7 +53,8 @@ impl Line<'_> {
                 bail!("not held: {what}; host {own:?}, card {:?}", self.fares);
             }
             if now >= ask {
-                self.card.send(&request(asking.take().unwrap_or(Request::Status)))?;
+                self.card
+                    .send(&request(asking.take().unwrap_or(Request::Status)))?;
                 ask = now + ASK;
             }
             self.step(ask)?;
@@ -93,21 +94,27 @@ pub(crate) fn together(card: &mut Card, signatures: bool) -> anyhow::Result<()> 
         entropy: octets(),
         proof: cards,
     };
-    line.until("the card registers with the host, and both have the same key", start, |host, card| {
-        are(host, card, Activity::Gcks, Activity::Member) && same_key(host, card).is_some()
-    })?;
+    line.until(
+        "the card registers with the host, and both have the same key",
+        start,
+        |host, card| are(host, card, Activity::Gcks, Activity::Member) && same_key(host, card).is_some(),
+    )?;
     let key = line.fares.and_then(|card| card.key);
     let neighbour = line.neighbour.as_mut().context("the host is down")?;
     neighbour.command(rekey())?;
-    line.until("the host changes the keys, and both have the new one", Request::Status, |host, card| {
-        same_key(host, card).is_some_and(|new| Some(new) != key)
-    })?;
+    line.until(
+        "the host changes the keys, and both have the new one",
+        Request::Status,
+        |host, card| same_key(host, card).is_some_and(|new| Some(new) != key),
+    )?;
     let key = line.fares.and_then(|card| card.key);
     println!("host dies");
     line.neighbour = None;
-    line.until("the card takes office, with the key that it had", Request::Status, |_, card| {
-        card.activity == Activity::Gcks && card.key == key
-    })?;
+    line.until(
+        "the card takes office, with the key that it had",
+        Request::Status,
+        |_, card| card.activity == Activity::Gcks && card.key == key,
+    )?;
     println!("host comes back with nothing but its configuration");
     line.neighbour = Some(Neighbour::start(&own)?);
     line.until(
@@ -119,9 +126,11 @@ pub(crate) fn together(card: &mut Card, signatures: bool) -> anyhow::Result<()> 
         },
     )?;
     let key = line.fares.and_then(|card| card.key);
-    line.until("the card changes the keys, and both have the new one", Request::Rekey, |host, card| {
-        same_key(host, card).is_some_and(|new| Some(new) != key)
-    })?;
+    line.until(
+        "the card changes the keys, and both have the new one",
+        Request::Rekey,
+        |host, card| same_key(host, card).is_some_and(|new| Some(new) != key),
+    )?;
     // The one that is replaced goes after its time, at both.
     line.until("both have the new key alone", Request::Status, |host, card| {
         same_key(host, card).is_some() && card.keys == 1 && host.is_some_and(|host| host.keys == 1)
@@ -180,5 +189,6 @@ fn are(host: Option<Status>, card: Status, hosts: Activity, cards: Activity) -> 
 }
 
 fn same_key(host: Option<Status>, card: Status) -> Option<(u16, [u8; 4])> {
-    host.and_then(|host| host.key).filter(|key| Some(*key) == card.key)
+    host.and_then(|host| host.key)
+        .filter(|key| Some(*key) == card.key)
 }

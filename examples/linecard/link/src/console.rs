@@ -94,7 +94,9 @@ impl Request {
             }
             Self::Status => writer.put(&[2]),
             Self::Rekey => writer.put(&[3]),
-            Self::Alone { entropy, signatures } => writer.put(&[4]).put(entropy).put(&[u8::from(*signatures)]),
+            Self::Alone { entropy, signatures } => {
+                writer.put(&[4]).put(entropy).put(&[u8::from(*signatures)])
+            }
             Self::Stop => writer.put(&[5]),
         };
         writer.len
@@ -221,7 +223,11 @@ mod tests {
             (Activity::Gcks, Some((258, [1, 2, 3, 4]))),
             (Activity::AloneFailed, Some((1, [0; 4]))),
         ] {
-            let status = Status { activity, key, keys: 3 };
+            let status = Status {
+                activity,
+                key,
+                keys: 3,
+            };
             assert_eq!(Status::read(&status.octets()), Some(status));
         }
         assert_eq!(Status::read(&[9; STATUS]), None);

@@ -51,7 +51,11 @@ pub fn seal(packet: &mut [u8], len: usize, envelope: Envelope) -> Option<usize> 
 /// The datagram in `packet`; `None` if it is not one, or damaged, or a fragment.
 pub fn open(packet: &mut [u8]) -> Option<(Envelope, &mut [u8])> {
     let ip = Ipv4Packet::new_checked(&*packet).ok()?;
-    if !ip.verify_checksum() || ip.more_frags() || ip.frag_offset() != 0 || ip.next_header() != IpProtocol::Udp {
+    if !ip.verify_checksum()
+        || ip.more_frags()
+        || ip.frag_offset() != 0
+        || ip.next_header() != IpProtocol::Udp
+    {
         return None;
     }
     let (from, to, hop_limit) = (ip.src_addr(), ip.dst_addr(), ip.hop_limit());
@@ -66,7 +70,10 @@ pub fn open(packet: &mut [u8]) -> Option<(Envelope, &mut [u8])> {
     };
     let begin = usize::from(ip.header_len()).checked_add(UDP)?;
     let len = udp.payload().len();
-    packet.get_mut(begin..)?.get_mut(..len).map(|payload| (envelope, payload))
+    packet
+        .get_mut(begin..)?
+        .get_mut(..len)
+        .map(|payload| (envelope, payload))
 }
 
 /// The IPv4 address and port of `address`; the line knows no others.
