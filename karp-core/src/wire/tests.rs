@@ -549,5 +549,8 @@ fn a_states_keys_are_found_by_their_state() {
     let contents = Contents::collect(payloads).unwrap();
     let state = State::parse(contents.gsa.unwrap(), contents.kd.unwrap(), Carrier::Multicast).unwrap();
     let found = |wanted| state.tek_in(wanted).map(|tek| tek.policy.id);
-    assert_eq!([KeyState::Pending, KeyState::Active, KeyState::Retiring].map(found), [None, None, Some(7)]);
+    assert_eq!(
+        [KeyState::Pending, KeyState::Active, KeyState::Retiring].map(found),
+        [None, None, Some(7)]
+    );
 }

@@ -27,7 +27,11 @@ use KeyState::{Active, Pending, Retiring};
 fn pair() -> (Bench, Bench) {
     let (mut server, mut joiner) = (Bench::in_office("server", 1), Bench::joined("joiner", 2));
     server.drain(0);
-    assert!(joiner.at(0).start_attempt(Attempt::Seek, address(1), id("server"), None));
+    assert!(
+        joiner
+            .at(0)
+            .start_attempt(Attempt::Seek, address(1), id("server"), None)
+    );
     let mut octets = joiner.one(0, MessageKind::InitRequest).octets;
     server.at(0).handle_init_request(address(2), &octets).unwrap();
     octets = server.one(0, MessageKind::InitResponse).octets;
@@ -36,7 +40,10 @@ fn pair() -> (Bench, Bench) {
     server.at(0).handle_auth_request(address(2), &mut octets).unwrap();
     octets = server.one(0, MessageKind::AuthResponse).octets;
     joiner.at(0).handle_auth_response(address(1), &octets).unwrap();
-    assert!(matches!(joiner.at(0).node.election, Election::Member(Member::Following(_))));
+    assert!(matches!(
+        joiner.at(0).node.election,
+        Election::Member(Member::Following(_))
+    ));
     server.drain(0);
     joiner.drain(0);
     (server, joiner)
@@ -52,7 +59,8 @@ fn pull(joiner: &mut Bench, ms: u64) -> Vec<u8> {
 fn a_repeated_request_is_answered_at_a_pace() {
     let (mut server, mut joiner) = pair();
     let first = pull(&mut joiner, 100);
-    let take = |server: &mut Bench, ms, octets: &[u8]| server.at(ms).handle_sealed(address(2), &mut octets.to_vec());
+    let take =
+        |server: &mut Bench, ms, octets: &[u8]| server.at(ms).handle_sealed(address(2), &mut octets.to_vec());
     assert_eq!(take(&mut server, 100, &first), Ok(()));
     let answer = server.one(100, MessageKind::Response).octets;
     assert_eq!(take(&mut server, 199, &first), Err(DropReason::RepeatedTooSoon));
@@ -76,9 +84,17 @@ fn an_ike_sa_has_two_spis() {
     let mut core = server.at(100);
     let other = core.add_member("other", 7, 100);
     core.peer_mut(other).sa = Some(core.test_sa(false));
-    let spis = core.peers.get(other).and_then(|peer| peer.sa.as_ref()).map(|sa| sa.spi_r).unwrap();
+    let spis = core
+        .peers
+        .get(other)
+        .and_then(|peer| peer.sa.as_ref())
+        .map(|sa| sa.spi_r)
+        .unwrap();
     request[8..16].copy_from_slice(&spis);
-    assert_eq!(core.handle_sealed(address(2), &mut request), Err(DropReason::UnknownSpi));
+    assert_eq!(
+        core.handle_sealed(address(2), &mut request),
+        Err(DropReason::UnknownSpi)
+    );
 }
 
 /// An answer belongs to the request of its peer and Message ID.
@@ -92,7 +108,10 @@ fn an_answer_has_the_number_of_its_request() {
     for sealed in core.sealed.rows_mut() {
         sealed.message_id += 1;
     }
-    assert_eq!(core.handle_sealed(address(1), &mut answer), Err(DropReason::OutOfWindow));
+    assert_eq!(
+        core.handle_sealed(address(1), &mut answer),
+        Err(DropReason::OutOfWindow)
+    );
     assert_eq!(core.sealed.rows().count(), 1);
 }
 
@@ -181,11 +200,31 @@ fn what_was_sent_counts_as_given() {
         let joins = core.node.office.as_ref().unwrap().joins_until;
         (found.given, core.peers.get(row).unwrap().earlier, joins)
     };
-    assert_eq!(sent(Some(1), true, false, true), (false, 3, None), "keys for the merge");
-    assert_eq!(sent(Some(1), true, false, false), (false, 0, None), "there were none");
-    assert_eq!(sent(Some(1), true, true, true), (true, 0, Some(at(8000))), "step 4: its half follows");
-    assert_eq!(sent(Some(1), false, true, true), (true, 0, None), "a router has no half");
-    assert_eq!(sent(None, true, false, true), (true, 0, None), "an office that did not merge");
+    assert_eq!(
+        sent(Some(1), true, false, true),
+        (false, 3, None),
+        "keys for the merge"
+    );
+    assert_eq!(
+        sent(Some(1), true, false, false),
+        (false, 0, None),
+        "there were none"
+    );
+    assert_eq!(
+        sent(Some(1), true, true, true),
+        (true, 0, Some(at(8000))),
+        "step 4: its half follows"
+    );
+    assert_eq!(
+        sent(Some(1), false, true, true),
+        (true, 0, None),
+        "a router has no half"
+    );
+    assert_eq!(
+        sent(None, true, false, true),
+        (true, 0, None),
+        "an office that did not merge"
+    );
     assert_eq!(sent(None, false, false, false), (false, 0, None));
 }
 
@@ -252,7 +291,15 @@ fn a_stale_state_is_refused() {
         let mut core = joiner.at(100);
         core.node.sas.current.as_mut().unwrap().applied = generation + applied - 1;
         let verdict = core.handle_sealed(address(1), &mut answer);
-        assert_eq!(verdict, if taken { Ok(()) } else { Err(DropReason::StaleState) }, "{applied}");
+        assert_eq!(
+            verdict,
+            if taken {
+                Ok(())
+            } else {
+                Err(DropReason::StaleState)
+            },
+            "{applied}"
+        );
     }
 }
 
@@ -303,7 +350,11 @@ fn a_next_rekey_sa_comes_with_its_keys_or_is_known() {
 fn keys_that_were_not_listed_stay_so() {
     let (mut server, mut joiner) = pair();
     let mut core = joiner.at(100);
-    let free = if core.keys.rows().any(|key| key.id == 7) { 8 } else { 7 };
+    let free = if core.keys.rows().any(|key| key.id == 7) {
+        8
+    } else {
+        7
+    };
     core.keys.insert(key(free, Retiring)).unwrap();
     let mut core = server.at(100);
     core.make_next_sa();
