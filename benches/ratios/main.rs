@@ -8,7 +8,6 @@
 
 mod exchange;
 mod parse;
-mod primitives;
 mod sizes;
 mod update;
 

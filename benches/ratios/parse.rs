@@ -3,7 +3,9 @@
 use std::hint::black_box;
 
 use benches::{
-    measure::{Report, Series},
+    exchange::{exchange, newcomer},
+    measure::{Off, Report, Series},
+    primitives::sealed_parts,
     router::{Group, Proof, Router, Tables, identity, signing_key},
 };
 use karp_core::{
@@ -27,11 +29,7 @@ use karp_core::{
     },
 };
 
-use crate::{
-    Rounds,
-    exchange::{exchange, newcomer},
-    primitives::sealed_parts,
-};
+use crate::Rounds;
 
 /// Parses in a row, for one takes too little to be timed.
 const BATCH: u32 = 500;
@@ -265,9 +263,9 @@ pub(crate) fn measure(group: &Group, rounds: &Rounds, report: &mut Report) -> Re
     // Messages that are not sealed are those of real engines; sealed ones are built as engines build them.
     let (mut gcks, hint) = Router::in_office(group, 1, Tables::new(16, 64, 8, 8))?;
     let mut member = newcomer(group, 0, 4711)?;
-    let done = exchange(&mut member, &mut gcks, &hint, 0)?;
+    let done = exchange(&mut member, &mut gcks, &hint, &mut [Off, Off])?;
     let octets = |kind| {
-        let mut of_kind = done.messages.iter().filter(|sent| sent.kind == kind);
+        let mut of_kind = done.0.iter().filter(|sent| sent.kind == kind);
         of_kind
             .next()
             .map(|sent| sent.octets.clone())

@@ -2,6 +2,43 @@
 
 use std::{hint::black_box, time::Instant};
 
+use nix::sched::CpuSet;
+
+/// Binds this thread, and those that it starts, to the processor that it runs on.
+///
+/// # Errors
+/// The operating system's.
+pub fn pin() -> Result<(), nix::errno::Errno> {
+    pin_to(nix::sched::sched_getcpu()?)
+}
+
+/// Binds this thread, and those that it starts, to this processor.
+///
+/// # Errors
+/// The operating system's.
+pub fn pin_to(processor: usize) -> Result<(), nix::errno::Errno> {
+    let mut own = CpuSet::new();
+    own.set(processor)?;
+    nix::sched::sched_setaffinity(nix::unistd::Pid::from_raw(0), &own)
+}
+
+/// The processors that this thread could run on when the process started.
+///
+/// # Errors
+/// The operating system's.
+pub fn processors() -> Result<Vec<usize>, nix::errno::Errno> {
+    static FIRST: std::sync::OnceLock<CpuSet> = std::sync::OnceLock::new();
+    let set = nix::sched::sched_getaffinity(nix::unistd::Pid::from_raw(0))?;
+    let set = FIRST.get_or_init(|| set);
+    (0..CpuSet::count())
+        .filter_map(|processor| match set.is_set(processor) {
+            Ok(true) => Some(Ok(processor)),
+            Ok(false) => None,
+            Err(error) => Some(Err(error)),
+        })
+        .collect()
+}
+
 /// Timings of one candidate, in nanoseconds.
 #[derive(Debug, Default)]
 pub struct Series(Vec<f64>);
@@ -27,6 +64,19 @@ impl Series {
             black_box(work());
         }
         self.add(nanos_since(started) / f64::from(count));
+    }
+
+    /// Two of the same rounds, added up.
+    #[must_use]
+    pub fn sum(first: &Self, second: &Self) -> Self {
+        Self(
+            first
+                .0
+                .iter()
+                .zip(&second.0)
+                .map(|(first, second)| first + second)
+                .collect(),
+        )
     }
 
     /// How many timings there are.
@@ -56,6 +106,55 @@ impl Series {
     }
 }
 
+/// How the ratios of two series, taken round by round, are spread.
+#[derive(Clone, Copy, Debug)]
+pub struct Spread {
+    /// A quarter of the rounds lie below.
+    pub low: f64,
+    /// Half of them.
+    pub median: f64,
+    /// A quarter of them lie above.
+    pub high: f64,
+}
+
+impl Spread {
+    /// Of `series` over `base`, whose rounds were interleaved: what slows the machine for a while slows both.
+    fn of(series: &Series, base: &Series) -> Option<Self> {
+        if series.len() != base.len() {
+            return None;
+        }
+        let rounds = series.0.iter().zip(&base.0);
+        let mut ratios: Vec<f64> = rounds.map(|(value, base)| value / base).collect();
+        ratios.sort_by(f64::total_cmp);
+        let at = |quarters: usize| ratios.get(ratios.len() * quarters / 4).copied();
+        Some(Self {
+            low: at(1)?,
+            median: at(2)?,
+            high: at(3)?,
+        })
+    }
+}
+
+/// What is asked to run the calls that are to be measured.
+pub trait Watch {
+    /// Runs `work`, measured if `counts` says so of the result.
+    fn run_if<T>(&mut self, work: impl FnOnce() -> T, counts: impl FnOnce(&T) -> bool) -> T;
+
+    /// Runs `work`, measured.
+    fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
+        self.run_if(work, |_| true)
+    }
+}
+
+/// Measures nothing: for what only has to happen, and for instructions that somebody else counts.
+pub struct Off;
+
+impl Watch for Off {
+    fn run_if<T>(&mut self, work: impl FnOnce() -> T, _: impl FnOnce(&T) -> bool) -> T {
+        work()
+    }
+}
+
 /// A clock that runs only while it is wanted: the sum of several calls.
 #[derive(Debug)]
 pub struct Stopwatch {
@@ -73,13 +172,15 @@ impl Stopwatch {
         }
     }
 
-    /// Runs `work` and adds its time.
-    pub fn run<T>(&mut self, work: impl FnOnce() -> T) -> T {
-        self.run_if(work, |_| true)
+    /// What it shows, in nanoseconds.
+    #[must_use]
+    pub const fn nanos(&self) -> f64 {
+        self.nanos
     }
+}
 
-    /// Runs `work` and adds its time if `counts` says so of the result.
-    pub fn run_if<T>(&mut self, work: impl FnOnce() -> T, counts: impl FnOnce(&T) -> bool) -> T {
+impl Watch for Stopwatch {
+    fn run_if<T>(&mut self, work: impl FnOnce() -> T, counts: impl FnOnce(&T) -> bool) -> T {
         let (result, spent) = anywhere(self.place, || {
             let started = Instant::now();
             let result = black_box(work());
@@ -89,12 +190,6 @@ impl Stopwatch {
             self.nanos += spent;
         }
         result
-    }
-
-    /// What it shows, in nanoseconds.
-    #[must_use]
-    pub const fn nanos(&self) -> f64 {
-        self.nanos
     }
 }
 
@@ -166,6 +261,20 @@ impl Report {
         match (series.min(), base.min()) {
             (Some(value), Some(base)) if base > 0.0 => self.value(name, value / base, target),
             _ => self.failed(format!("{name}: nothing was measured")),
+        }
+    }
+
+    /// The median of `series` over `base`, round by round, and how it is spread. Both must have been measured in the same
+    /// rounds.
+    pub fn spread(&mut self, name: &str, series: &Series, base: &Series, target: Option<f64>) {
+        match Spread::of(series, base) {
+            Some(Spread { low, median, high }) => {
+                let target = target.map_or_else(|| "-".to_owned(), |target| target.to_string());
+                self.ratios.push(format!(
+                    "ratio {name} {median:.3} quartiles {low:.3} {high:.3} target {target}"
+                ));
+            }
+            None => self.failed(format!("{name}: the series were not interleaved")),
         }
     }
 

@@ -29,6 +29,18 @@ pub struct Store {
     public: Rc<Vec<[u8; 32]>>,
 }
 
+impl Store {
+    /// The store of router `n` of `group`.
+    #[must_use]
+    pub fn new(group: &Group, n: u16) -> Self {
+        Self {
+            proof: group.proof,
+            own: signing_key(n),
+            public: Rc::clone(&group.public),
+        }
+    }
+}
+
 /// The Ed25519 key of router `n`.
 #[must_use]
 pub fn signing_key(n: u16) -> SigningKey {
@@ -225,11 +237,7 @@ impl Router {
             rekey_sa_lifetime: Duration::from_secs(300 * 24 * 3600),
             ..Settings::new("lan", identity(n), address)
         };
-        let store = Store {
-            proof: group.proof,
-            own: signing_key(n),
-            public: Rc::clone(&group.public),
-        };
+        let store = Store::new(group, n);
         let config = Config::new(settings).expect("a good configuration");
         let engine =
             Engine::new(config, store, Dice::new(seed), tables, Instant::ZERO).expect("tables large enough");

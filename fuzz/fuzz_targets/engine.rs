@@ -76,7 +76,7 @@ fn drain(
     check::idle(engine, options, &sight, position);
     if told.take_fresh() {
         let rows = check::rows(engine, now);
-        told.agrees_with(&rows);
+        told.agrees_with(&sight, &rows);
         check::table(engine, now, &rows);
     }
     next

@@ -383,7 +383,7 @@ impl World {
             Some((former, rows)) if !router.told.take_fresh() && former.keys == sight.keys => rows,
             _ => {
                 let rows = check::rows(engine, now);
-                router.told.agrees_with(&rows);
+                router.told.agrees_with(&sight, &rows);
                 check::table(engine, now, &rows);
                 if !self.tainted {
                     self.group.holds(at, router.boots, &rows, options.reboot_exempt());

@@ -9,7 +9,7 @@ use crate::{
     exchange::wire_fault,
     identity::Identity,
     io::{Role, Timer},
-    node::{Core, address_octets, digest},
+    node::{Core, PenaltyKey, address_octets},
     peer::{self, KnownInstance, Peer},
     storage::Handle,
     stranger::Stranger,
@@ -71,7 +71,7 @@ impl Core<'_> {
         ElectionState {
             state,
             flags: ElectionFlags::default()
-                .with(ElectionFlags::KEYED, self.node.sas.current.is_some())
+                .with(ElectionFlags::KEYED, self.node.sas.current().is_some())
                 .with(ElectionFlags::PREEMPT, settings.preempt)
                 .with(ElectionFlags::LEAVING, self.node.goodbyes > 0),
             hold_multiplier: settings.hold_multiplier,
@@ -122,21 +122,12 @@ impl Core<'_> {
         let state = self.own_state();
         let handoff = self.handoff_to().map(Handoff);
         let former = self.former_for_macs();
-        let current = self.node.sas.current.as_ref();
+        let current = self.node.sas.current();
         let mut macs: heapless::Vec<&crate::node::RekeySa, 2> = heapless::Vec::new();
         macs.extend(current.into_iter().chain(former));
         let spis: heapless::Vec<[u8; 16], 2> = macs.iter().map(|sa| sa.spi).collect();
         let settings = self.node.config.settings();
-        let term_key = self
-            .node
-            .office
-            .as_ref()
-            .and_then(|office| office.term_key.as_ref())
-            .or(self
-                .node
-                .legacy
-                .as_ref()
-                .and_then(|legacy| legacy.term_key.as_ref()));
+        let term_key = self.node.term_key.as_ref();
         let draft = Draft {
             instance: self.node.instance,
             sequence: self.node.sequence,
@@ -172,16 +163,17 @@ impl Core<'_> {
     fn former_for_macs(&self) -> Option<&crate::node::RekeySa> {
         let recent = self.now < self.node.sas.changed.after(self.hold().times(2));
         // A node without current Rekey SA was paused or left: it never seals under a former one again.
-        self.node.sas.current.as_ref()?;
+        self.node.sas.current()?;
         let former = self
             .node
             .sas
             .former()
             .filter(|_| recent || self.node.legacy.is_some());
-        self.node.sas.next.as_ref().or(former)
+        self.node.sas.next().or(former)
     }
 
     /// Section 5.1 in full; changes nothing.
+    #[inline(never)]
     pub(crate) fn verify_announcement(&self, from: SocketAddr, octets: &[u8]) -> Result<Heard, DropReason> {
         let message = Announcement::parse(octets).map_err(|error| {
             if error == wire::Error::Unsupported {
@@ -217,7 +209,7 @@ impl Core<'_> {
                 under = Some(mac.value.spi);
             }
         }
-        let row = self.peers.find(|peer| peer.identity == identity);
+        let row = self.peers.find_identity(&identity);
         let mut heard = Heard {
             identity,
             instance: message.instance,
@@ -251,9 +243,24 @@ impl Core<'_> {
                     Ok(())
                 }
             }
-            Some(known) if known.proved || row.is_heard(self.now) => Err(DropReason::OtherInstance),
+            Some(known) if known.proved || row.is_heard(self.now) || self.is_earlier_boot(row, heard) => {
+                Err(DropReason::OtherInstance)
+            }
             Some(_) | None => Ok(()),
         }
+    }
+
+    /// Section 5.1: whoever reboots is given the state again only after a rollover, so what a later instance says is under
+    /// a Rekey SA that came no earlier, and of a generation that is no less. Otherwise somebody plays what an earlier
+    /// instance said, and could make a dead router speak by turns for ever.
+    fn is_earlier_boot(&self, row: &Peer, heard: &Heard) -> bool {
+        let (Some(known), Some(under), Some(claim)) = (row.under, heard.under, row.claim) else {
+            return false;
+        };
+        let names = |claim: &ElectionState, sa| claim.rekey_sa == Some(sa);
+        let fell = known == under && names(&claim, known) && names(&heard.claim, under);
+        self.node.sas.age(&under) > self.node.sas.age(&known)
+            || (fell && heard.claim.generation < claim.generation)
     }
 
     /// A GCKS signs (section 5.1). The AUTH_KEY is that of the Rekey SA that its ELECTION_STATE names; a node that has
@@ -277,7 +284,7 @@ impl Core<'_> {
         let named = heard.claim.rekey_sa.and_then(|spi| self.node.sas.find(&spi));
         let anew = serves && named.is_none();
         let key = if followed {
-            self.node.sas.current.as_ref().and_then(|sa| sa.auth_key)
+            self.node.sas.current().and_then(|sa| sa.auth_key)
         } else if serves {
             named.and_then(|sa| sa.auth_key)
         } else {
@@ -300,6 +307,7 @@ impl Core<'_> {
     }
 
     /// Takes note of what was heard. Hints leave a row among the strangers and nothing else.
+    #[inline(never)]
     pub(crate) fn commit_announcement(&mut self, from: SocketAddr, heard: Heard) -> Result<(), DropReason> {
         if heard.under.is_none() {
             return self.commit_hint(from, heard);
@@ -324,6 +332,8 @@ impl Core<'_> {
         if heard.claims_anew && followed && self.node.office.is_none() {
             // Nobody has proved that it is the GCKS: nothing of what is known of it changes but that it is there.
             self.heard_peer(row, &heard);
+            self.registrant_changed(row);
+            self.former_heard(row);
             return Ok(());
         }
         let proved = peer
@@ -340,6 +350,8 @@ impl Core<'_> {
         self.node.stirred = true;
         self.note_other_office(row, &heard);
         self.heard_peer(row, &heard);
+        self.registrant_changed(row);
+        self.former_heard(row);
         Ok(())
     }
 
@@ -407,7 +419,7 @@ impl Core<'_> {
             !self
                 .node
                 .penalties
-                .bars(&(stranger.address, digest(&stranger.identity)), self.now)
+                .bars(&PenaltyKey::new(stranger.address, &stranger.identity), self.now)
         };
         self.strangers
             .iter()
@@ -444,7 +456,9 @@ impl Core<'_> {
     }
 
     /// A row for `identity`. A member makes room by forgetting whom it has nothing to do with; a GCKS stores all
-    /// (section 5.1).
+    /// (section 5.1). In a frame of its own: what is unset in the new row must not be what the caller had of a secret in
+    /// the same place.
+    #[inline(never)]
     pub(crate) fn make_room_for_peer(&mut self, identity: &Identity, address: SocketAddr) -> Option<Handle> {
         if self.peers.is_full() {
             let now = self.now;
@@ -471,21 +485,19 @@ impl Core<'_> {
         let mut peer = Peer::new(identity.clone(), address);
         // Rows that were reused leave their maximum as a floor for all (section 7).
         peer.earlier = self.node.office.as_ref().map_or(0, |office| office.floor);
-        self.peers.insert(peer)
+        self.peers.insert_peer(peer)
     }
 
     pub(crate) fn forget_peer(&mut self, row: Handle) {
-        let Some(peer) = self.peers.remove(row) else {
+        let Some(peer) = self.peers.get(row) else {
             return;
         };
+        let (holds, earlier) = (peer.holder.is_some(), peer.earlier);
+        self.peers.remove_peer(row);
         self.sealed.retain(|sealed| sealed.peer != row);
         if let Some(office) = self.node.office.as_mut() {
-            let held = if peer.holder.is_some() {
-                office.last_made
-            } else {
-                0
-            };
-            office.floor = office.floor.max(peer.earlier).max(held);
+            let held = if holds { office.last_made } else { 0 };
+            office.floor = office.floor.max(earlier).max(held);
         }
     }
 
@@ -524,7 +536,10 @@ impl Core<'_> {
         let membership = self.node.membership.as_ref().filter(|_| keyed_self);
         let silent = membership.map(|membership| membership.gcks);
         let candidate = |address, identity, claim: ElectionState| {
-            let barred = self.node.penalties.bars(&(address, digest(identity)), self.now);
+            let barred = self
+                .node
+                .penalties
+                .bars(&PenaltyKey::new(address, identity), self.now);
             Candidate {
                 rank: rank(
                     common(&claim),

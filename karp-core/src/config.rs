@@ -264,13 +264,14 @@ impl Config {
         &self.settings
     }
 
-    /// The keys to resume with, and none of them is left here.
-    pub(crate) fn take_resumed(&mut self) -> heapless::Vec<ResumedKey, MAX_RESUMED> {
-        let resumed = self.settings.resumed_keys.iter().map(ResumedKey::duplicate);
-        let resumed = resumed.collect();
-        // They are dropped where they are, and so wiped there.
+    /// A copy of the key to resume with at this position.
+    pub(crate) fn resumed(&self, at: usize) -> Option<ResumedKey> {
+        self.settings.resumed_keys.get(at).map(ResumedKey::duplicate)
+    }
+
+    /// The keys to resume with were taken over: they are dropped where they are, and so wiped there.
+    pub(crate) fn drop_resumed(&mut self) {
         self.settings.resumed_keys.clear();
-        resumed
     }
 
     /// This node's hold: the time after which others take it for silent (PROTOCOL.md section 5.1).

@@ -147,6 +147,8 @@ pub mod election;
 mod engine;
 pub mod error;
 mod exchange;
+#[cfg(test)]
+mod footprint;
 pub mod group;
 pub mod identity;
 pub mod io;

@@ -7,7 +7,7 @@ use rand_core::CryptoRng;
 use crate::{
     config::Config,
     counters::Counters,
-    crypto::{OpenKey, RekeySaKeys, Secret},
+    crypto::{RekeySaKeys, SealKey, Secret, SigningKey, WrapKey},
     election::{Election, Penalties},
     exchange::Handshake,
     group::{Legacy, Membership, Office, TrafficKey},
@@ -25,8 +25,10 @@ use crate::{
 pub(crate) struct RekeySa {
     pub(crate) spi: [u8; 16],
     pub(crate) keys: RekeySaKeys,
-    /// Opens updates under it. Only the GCKS that made it seals (section 3).
-    pub(crate) open: OpenKey,
+    /// Only the GCKS that made it seals and wraps (section 3): with the others, and when the term is over, these are
+    /// spent.
+    pub(crate) seal: SealKey,
+    pub(crate) wrap: WrapKey,
     /// The key of the term that it belongs to, if its office signs.
     pub(crate) auth_key: Option<[u8; 32]>,
     /// The applied generation: the Message ID expected next (section 7).
@@ -36,89 +38,214 @@ pub(crate) struct RekeySa {
 }
 
 impl RekeySa {
-    pub(crate) fn new(spi: [u8; 16], keys: RekeySaKeys, auth_key: Option<[u8; 32]>, applied: u32) -> Self {
-        let open = OpenKey::new(&keys.gsk_e);
+    pub(crate) fn new(spi: [u8; 16], keys: &RekeySaKeys, auth_key: Option<[u8; 32]>, applied: u32) -> Self {
         Self {
             spi,
-            keys,
-            open,
+            keys: keys.duplicate(),
+            seal: SealKey::spent(),
+            wrap: WrapKey::spent(),
             auth_key,
             applied,
             other_office: None,
         }
     }
+
+    /// A fresh one of this node's own office. The only place where a Rekey SA comes to seal and wrap.
+    pub(crate) fn own(spi: [u8; 16], keys: &RekeySaKeys, auth_key: Option<[u8; 32]>) -> Self {
+        let mut sa = Self::new(spi, keys, auth_key, 0);
+        sa.seal = SealKey::new(sa.keys.gsk_e.duplicate());
+        sa.wrap = WrapKey::new(sa.keys.gsk_w.duplicate());
+        sa
+    }
+
+    fn seal_no_more(&mut self) {
+        self.seal = SealKey::spent();
+        self.wrap = WrapKey::spent();
+    }
 }
 
+/// What a Rekey SA is to this node.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Part {
+    /// The one that it follows or serves under.
+    Current,
+    /// The next one of this node's own office, while it is being distributed.
+    Next,
+    /// One that only authenticates others; so many came after it.
+    Former(u8),
+}
+
+/// So many former ones are kept.
+const FORMERS: u8 = 2;
+
 /// The Rekey SAs that a node holds: the current one, and former ones that only authenticate others.
+///
+/// Each keeps its place from when it comes to when it is dropped there: a move would leave its keys behind.
 #[derive(Default)]
 pub(crate) struct RekeySas {
-    pub(crate) current: Option<RekeySa>,
-    /// The next one of this node's own office, while it is being distributed.
-    pub(crate) next: Option<RekeySa>,
-    /// The newest first.
-    formers: heapless::Deque<RekeySa, 2>,
+    rows: [Option<(Part, RekeySa)>; 4],
     /// When the current one came.
     pub(crate) changed: Instant,
 }
 
 impl RekeySas {
+    fn part(&self, part: Part) -> Option<&RekeySa> {
+        let mut rows = self.rows.iter().flatten();
+        rows.find(|row| row.0 == part).map(|row| &row.1)
+    }
+
+    fn part_mut(&mut self, part: Part) -> Option<&mut RekeySa> {
+        let mut rows = self.rows.iter_mut().flatten();
+        rows.find(|row| row.0 == part).map(|row| &mut row.1)
+    }
+
     pub(crate) fn find(&self, spi: &[u8; 16]) -> Option<&RekeySa> {
-        self.current
-            .iter()
-            .chain(&self.next)
-            .chain(&self.formers)
-            .find(|sa| sa.spi == *spi)
+        let mut rows = self.rows.iter().flatten().map(|row| &row.1);
+        rows.find(|sa| sa.spi == *spi)
     }
 
     pub(crate) fn find_mut(&mut self, spi: &[u8; 16]) -> Option<&mut RekeySa> {
-        self.current
-            .iter_mut()
-            .chain(&mut self.next)
-            .chain(&mut self.formers)
-            .find(|sa| sa.spi == *spi)
+        let mut rows = self.rows.iter_mut().flatten().map(|row| &mut row.1);
+        rows.find(|sa| sa.spi == *spi)
+    }
+
+    pub(crate) fn current(&self) -> Option<&RekeySa> {
+        self.part(Part::Current)
+    }
+
+    pub(crate) fn current_mut(&mut self) -> Option<&mut RekeySa> {
+        self.part_mut(Part::Current)
+    }
+
+    pub(crate) fn next(&self) -> Option<&RekeySa> {
+        self.part(Part::Next)
     }
 
     pub(crate) fn current_spi(&self) -> Option<[u8; 16]> {
-        self.current.as_ref().map(|sa| sa.spi)
+        self.current().map(|sa| sa.spi)
+    }
+
+    /// How many have come since this one: 0 for the current and the next.
+    pub(crate) fn age(&self, spi: &[u8; 16]) -> u8 {
+        let mut rows = self.rows.iter().flatten();
+        match rows.find(|row| row.1.spi == *spi) {
+            Some((Part::Former(at), _)) => at.saturating_add(1),
+            Some((Part::Current | Part::Next, _)) | None => 0,
+        }
     }
 
     pub(crate) fn former(&self) -> Option<&RekeySa> {
-        self.formers.front()
+        self.part(Part::Former(0))
+    }
+
+    /// Drops those, where they are, that `keep` does not want to keep.
+    fn retain(&mut self, keep: impl Fn(Part, &RekeySa) -> bool) {
+        for row in &mut self.rows {
+            if row.as_ref().is_some_and(|(part, sa)| !keep(*part, sa)) {
+                *row = None;
+            }
+        }
+    }
+
+    fn insert(&mut self, part: Part, sa: RekeySa) {
+        // One current, one next and two former ones: there is room when the part is free.
+        if let Some(row) = self.rows.iter_mut().find(|row| row.is_none()) {
+            *row = Some((part, sa));
+        }
     }
 
     /// Makes `sa` the current one and keeps the one before it to authenticate others.
     pub(crate) fn replace(&mut self, sa: RekeySa, now: Instant) {
         self.retire(now);
-        self.formers.retain(|former| former.spi != sa.spi);
-        self.current = Some(sa);
+        self.forget_former(&sa.spi);
+        self.insert(Part::Current, sa);
+    }
+
+    /// `sa` is distributed from now on.
+    pub(crate) fn set_next(&mut self, sa: RekeySa) {
+        self.drop_next();
+        self.insert(Part::Next, sa);
+    }
+
+    /// The next one is not distributed any more.
+    pub(crate) fn drop_next(&mut self) {
+        self.retain(|part, _| part != Part::Next);
+    }
+
+    /// The next one becomes the current one; says whether there is one.
+    pub(crate) fn commit_next(&mut self, now: Instant) -> bool {
+        if self.next().is_none() {
+            return false;
+        }
+        self.retire(now);
+        for (part, _) in self.rows.iter_mut().flatten() {
+            if *part == Part::Next {
+                *part = Part::Current;
+            }
+        }
+        true
     }
 
     /// The current one only authenticates others from now on.
     pub(crate) fn retire(&mut self, now: Instant) {
         self.changed = now;
-        if let Some(old) = self.current.take() {
-            if self.formers.is_full() {
-                let _ = self.formers.pop_back();
-            }
-            // There is room now.
-            let _ = self.formers.push_front(old);
+        if self.current().is_none() {
+            return;
+        }
+        let last = FORMERS.saturating_sub(1);
+        self.retain(|part, _| part != Part::Former(last));
+        for (part, sa) in self.rows.iter_mut().flatten() {
+            *part = match *part {
+                Part::Current => {
+                    sa.seal_no_more();
+                    Part::Former(0)
+                }
+                Part::Former(age) => Part::Former(age.saturating_add(1)),
+                Part::Next => Part::Next,
+            };
+        }
+    }
+
+    /// This node's office is over: nothing is sealed under any of them.
+    pub(crate) fn seal_no_more(&mut self) {
+        self.drop_next();
+        for (_, sa) in self.rows.iter_mut().flatten() {
+            sa.seal_no_more();
         }
     }
 
     /// Offices heard under them were heard by a member; what an heir hears counts anew (section 7).
     pub(crate) fn forget_other_offices(&mut self) {
-        for sa in &mut self.formers {
-            sa.other_office = None;
+        for (part, sa) in self.rows.iter_mut().flatten() {
+            if let Part::Former(_) = part {
+                sa.other_office = None;
+            }
+        }
+    }
+
+    /// One that came again is no former one. A younger one takes its place in their order.
+    fn forget_former(&mut self, spi: &[u8; 16]) {
+        let of = |row: &&(Part, RekeySa)| row.1.spi == *spi;
+        let gone = self.rows.iter().flatten().find(of).map(|row| row.0);
+        let Some(Part::Former(gone)) = gone else { return };
+        self.retain(|part, _| part != Part::Former(gone));
+        for (part, _) in self.rows.iter_mut().flatten() {
+            if let Part::Former(age) = part
+                && *age > gone
+            {
+                *age = age.saturating_sub(1);
+            }
         }
     }
 
     /// Nothing is believed under former ones any more.
     pub(crate) fn forget_formers(&mut self) {
-        self.formers.clear();
+        self.retain(|part, _| !matches!(part, Part::Former(_)));
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.retain(|_, _| false);
+        self.changed = Instant::default();
     }
 }
 
@@ -239,7 +366,44 @@ pub(crate) struct EvictedUntil {
 }
 
 /// What a candidate is penalised by: address, port and identity (section 5.4).
-pub(crate) type PenaltyKey = (SocketAddr, [u8; 16]);
+#[derive(PartialEq, Eq)]
+pub(crate) struct PenaltyKey {
+    address: [u8; 16],
+    port: [u8; 2],
+    identity: [u8; 16],
+}
+
+impl PenaltyKey {
+    pub(crate) fn new(address: SocketAddr, identity: &Identity) -> Self {
+        let (address, port) = address_octets(address);
+        Self {
+            address,
+            port,
+            identity: digest(identity),
+        }
+    }
+}
+
+/// Key ids that some peer may still know another key under, the oldest first, and until when.
+#[derive(Default)]
+pub(crate) struct RestingIds {
+    ids: heapless::Deque<u16, 64>,
+    until: heapless::Deque<Instant, 64>,
+}
+
+impl RestingIds {
+    pub(crate) fn iter(&self) -> impl Iterator<Item = (u16, Instant)> {
+        self.ids.iter().copied().zip(self.until.iter().copied())
+    }
+
+    /// The oldest makes room.
+    pub(crate) fn push(&mut self, id: u16, until: Instant) {
+        if self.ids.is_full() {
+            let _ = (self.ids.pop_front(), self.until.pop_front());
+        }
+        let _ = (self.ids.push_back(id), self.until.push_back(until));
+    }
+}
 
 /// The secret behind cookies, and the one before it.
 pub(crate) struct CookieSecrets {
@@ -261,12 +425,13 @@ pub(crate) struct Node {
     pub(crate) membership: Option<Membership>,
     pub(crate) office: Option<Office>,
     pub(crate) legacy: Option<Legacy>,
+    /// Signs announcements and updates of this node's term (section 6), and after that names the successor.
+    pub(crate) term_key: Option<SigningKey>,
     pub(crate) evicted: heapless::Vec<EvictedUntil, 8>,
     /// An eviction was heard of: the next whole state ends every key that it does not list, whoever gave it.
     pub(crate) purge: bool,
     pub(crate) penalties: Penalties<PenaltyKey, 16>,
-    /// Key ids that some peer may still know another key under, the oldest first.
-    pub(crate) resting_ids: heapless::Deque<(u16, Instant), 64>,
+    pub(crate) resting_ids: RestingIds,
     pub(crate) manual: ManualStage,
     /// The manual keys, by position in the configuration, whose protocol a traffic key has taken over.
     pub(crate) succeeded: u8,
@@ -295,6 +460,12 @@ pub(crate) struct Node {
     pub(crate) announce: bool,
     /// Something changed that a rollover may have waited for.
     pub(crate) stirred: bool,
+    /// An answer may be owed to a peer. While it is not, nobody asks them one by one.
+    pub(crate) replies_owed: bool,
+    /// A peer may have to be pushed the state; likewise.
+    pub(crate) pushes_owed: bool,
+    /// A peer may have joined or left since the host was told of it; likewise.
+    pub(crate) joins_untold: bool,
     pub(crate) told_role: Role,
     pub(crate) told_gcks: Option<Handle>,
     /// The last time that was told.

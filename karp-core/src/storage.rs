@@ -4,6 +4,8 @@
 //! box; karp-std's `Heap` takes its sizes from the configuration. Only the engine's thin shell is generic over
 //! storage; its parts see slices and are compiled once.
 
+mod by_identity;
+
 use core::ops::DerefMut;
 
 use crate::{
@@ -14,12 +16,20 @@ use crate::{
 #[derive(Debug)]
 pub struct Slot<T> {
     epoch: u16,
+    /// Of peers: the chains that find them by identity.
+    first: u16,
+    next: u16,
     row: Option<T>,
 }
 
 impl<T> Default for Slot<T> {
     fn default() -> Self {
-        Self { epoch: 0, row: None }
+        Self {
+            epoch: 0,
+            first: 0,
+            next: 0,
+            row: None,
+        }
     }
 }
 
@@ -214,6 +224,13 @@ impl<'a, T> Table<'a, T> {
         self.slots.iter().filter_map(|slot| slot.row.as_ref())
     }
 
+    /// All rows with their places, beginning at place `at`.
+    pub(crate) fn rows_from(&self, at: usize) -> impl Iterator<Item = (usize, &T)> {
+        let places = || self.slots.iter().enumerate();
+        let rows = places().skip(at).chain(places().take(at));
+        rows.filter_map(|(at, slot)| slot.row.as_ref().map(|row| (at, row)))
+    }
+
     pub(crate) fn rows_mut(&mut self) -> impl Iterator<Item = &mut T> {
         self.slots.iter_mut().filter_map(|slot| slot.row.as_mut())
     }
@@ -236,13 +253,18 @@ impl<'a, T> Table<'a, T> {
         })
     }
 
-    pub(crate) fn remove(&mut self, handle: Handle) -> Option<T> {
-        let slot = self.slots.get_mut(usize::from(handle.at))?;
+    /// Drops a row where it is; says whether there was one. It is not handed out: a move would leave its secrets in the
+    /// slot, where no drop comes.
+    pub(crate) fn remove(&mut self, handle: Handle) -> bool {
+        let Some(slot) = self.slots.get_mut(usize::from(handle.at)) else {
+            return false;
+        };
         if slot.epoch != handle.epoch || slot.row.is_none() {
-            return None;
+            return false;
         }
         slot.epoch = slot.epoch.wrapping_add(1);
-        slot.row.take()
+        slot.row = None;
+        true
     }
 
     /// Removes every row that `keep` does not want to keep.
@@ -296,7 +318,7 @@ mod tests {
         let first = table.insert(1).unwrap();
         assert_eq!(table.insert(2).map(|_| ()), Some(()));
         assert!(table.insert(3).is_none() && table.is_full());
-        assert_eq!(table.remove(first), Some(1));
+        assert!(table.remove(first) && !table.remove(first));
         let again = table.insert(4).unwrap();
         assert_eq!(table.get(first), None);
         assert_eq!(table.get(again), Some(&4));

@@ -239,7 +239,7 @@ pub(crate) fn instance(number: u8) -> [u8; 8] {
 pub(crate) fn rekey_sa(octet: u8) -> RekeySa {
     let spi = [octet; 16];
     let mut rng = ChaCha8Rng::seed_from_u64(octet.into());
-    RekeySa::new(spi, RekeySaKeys::random(&mut rng, &spi), None, 0)
+    RekeySa::new(spi, &RekeySaKeys::random(&mut rng, &spi), None, 0)
 }
 
 /// A traffic key that keys OSPFv2 and lives for an hour from the origin on.
@@ -253,18 +253,9 @@ pub(crate) fn key(id: u16, state: KeyState) -> TrafficKey {
     let mut octets = [0x5a; 32];
     (octets[0], octets[1]) = (high, low);
     TrafficKey {
-        id,
-        tek: Secret::from_bytes(octets),
         state,
-        expires: at(3_600_000),
-        protocols,
-        listed_by: None,
-        made: 0,
         was_active: state == KeyState::Active,
-        activation: 0,
-        omit_at: None,
-        told: None,
-        gone: false,
+        ..TrafficKey::pending(id, Secret::from_bytes(octets), at(3_600_000), protocols)
     }
 }
 
@@ -322,7 +313,7 @@ impl Core<'_> {
         self.rng.fill_bytes(&mut spi_i);
         self.rng.fill_bytes(&mut spi_r);
         let keys = IkeKeys::derive(&shared, &[1; 32], &[2; 32], &spi_i, &spi_r);
-        IkeSa::new(keys, spi_i, spi_r, initiator, 0)
+        IkeSa::new(&keys, spi_i, spi_r, initiator, 0)
     }
 
     /// A node known by hints alone, heard at `ms`.

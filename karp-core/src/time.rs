@@ -3,12 +3,16 @@
 //! The engine never reads a clock. [`Instant`] is monotonic and counts time asleep (CLOCK_BOOTTIME, PROTOCOL.md
 //! section 2); wall time is a type of its own so that the two cannot be mixed.
 
+use core::num::NonZeroU64;
+
 /// A point in monotonic time, in milliseconds since an origin that the host chooses.
 ///
 /// All arithmetic saturates: no input can make it wrap or panic.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
-#[cfg_attr(feature = "defmt", derive(defmt::Format))]
-pub struct Instant(u64);
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Instant(
+    /// One more than the milliseconds, so that an optional instant takes no more room: a node has many.
+    NonZeroU64,
+);
 
 /// A span of time in milliseconds.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Default)]
@@ -22,27 +26,27 @@ pub struct WallTime(pub u64);
 
 impl Instant {
     /// The host's origin of time.
-    pub const ZERO: Self = Self(0);
+    pub const ZERO: Self = Self(NonZeroU64::MIN);
 
     /// Later than anything that happens.
-    pub(crate) const END: Self = Self(u64::MAX);
+    pub(crate) const END: Self = Self(NonZeroU64::MAX);
 
-    /// An instant `ms` milliseconds after the origin.
+    /// An instant `ms` milliseconds after the origin, at most 2^64 - 2.
     #[must_use]
     pub const fn from_millis(ms: u64) -> Self {
-        Self(ms)
+        Self(NonZeroU64::MIN.saturating_add(ms))
     }
 
     /// Milliseconds since the origin.
     #[must_use]
     pub const fn as_millis(self) -> u64 {
-        self.0
+        self.0.get().saturating_sub(1)
     }
 
     /// The span since `earlier`, or zero if `earlier` is later.
     #[must_use]
     pub const fn since(self, earlier: Self) -> Duration {
-        Duration(self.0.saturating_sub(earlier.0))
+        Duration(self.0.get().saturating_sub(earlier.0.get()))
     }
 
     /// `span` later, or the end of time.
@@ -54,7 +58,26 @@ impl Instant {
     /// `span` earlier, or the origin.
     #[must_use]
     pub const fn before(self, span: Duration) -> Self {
-        Self(self.0.saturating_sub(span.0))
+        Self::from_millis(self.as_millis().saturating_sub(span.0))
+    }
+}
+
+impl Default for Instant {
+    fn default() -> Self {
+        Self::ZERO
+    }
+}
+
+impl core::fmt::Debug for Instant {
+    fn fmt(&self, f: &mut core::fmt::Formatter<'_>) -> core::fmt::Result {
+        f.debug_tuple("Instant").field(&self.as_millis()).finish()
+    }
+}
+
+#[cfg(feature = "defmt")]
+impl defmt::Format for Instant {
+    fn format(&self, f: defmt::Formatter<'_>) {
+        defmt::write!(f, "Instant({=u64})", self.as_millis());
     }
 }
 

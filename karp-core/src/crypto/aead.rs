@@ -115,6 +115,27 @@ impl SealKey {
     }
 }
 
+impl SealKey {
+    /// No key: it never seals.
+    pub(crate) const fn spent() -> Self {
+        Self {
+            key: Aead {
+                key: Secret::zeroed(),
+                salt: Secret::zeroed(),
+            },
+            next: u64::MAX,
+        }
+    }
+
+    /// The key with its count, and nothing is left here that could seal.
+    pub(crate) fn take_out(&mut self) -> Self {
+        Self {
+            key: self.key.take_out(),
+            next: core::mem::replace(&mut self.next, u64::MAX),
+        }
+    }
+}
+
 impl Iv {
     /// The 8 octets that go into the message.
     #[must_use]
@@ -128,6 +149,11 @@ impl OpenKey {
     #[must_use]
     pub fn new(keymat: &Secret<36>) -> Self {
         Self(Aead::new(keymat))
+    }
+
+    /// The key, and none of it is left here.
+    pub(crate) fn take_out(&mut self) -> Self {
+        Self(self.0.take_out())
     }
 
     /// Verifies `tag` over `aad` and `text`, then decrypts `text` in place.
@@ -157,6 +183,13 @@ impl Aead {
         Self {
             key: Secret::take(&mut rest),
             salt: Secret::take(&mut rest),
+        }
+    }
+
+    fn take_out(&mut self) -> Self {
+        Self {
+            key: self.key.take_out(),
+            salt: self.salt.take_out(),
         }
     }
 

@@ -123,6 +123,15 @@ impl RekeySaKeys {
         Self::from_octets(Secret::random(rng).expose(), spi)
     }
 
+    /// A second copy, for the row that the keys of a state go to.
+    pub(crate) fn duplicate(&self) -> Self {
+        Self {
+            gsk_e: self.gsk_e.duplicate(),
+            gsk_w: self.gsk_w.duplicate(),
+            gsk_h: self.gsk_h.duplicate(),
+        }
+    }
+
     /// GSK_e | GSK_w, the 68 octets that go into SA_KEY once they are wrapped.
     #[must_use]
     pub fn octets(&self) -> Secret<68> {

@@ -7,8 +7,8 @@
 //! # What the types promise
 //!
 //! - A key type is neither `Clone` nor `Copy`, prints as `[redacted]`, compares in constant time where it compares at
-//!   all, and is wiped when it is dropped. "Wiped" means the value at rest: temporary copies on the stack, inside the
-//!   compiler's moves and the hash functions, are not chased.
+//!   all, and is wiped when it is dropped. The stack that the ciphers and the curve ran on is
+//!   wiped as well; the caller's own frames are the caller's.
 //! - No two messages go out under one AEAD key and one nonce: [`SealKey`] and [`WrapKey`] count, the count moves
 //!   before anything is sealed, and it never moves back.
 //! - A forged message leaves the caller's buffer as it was: tags are verified before a single octet is decrypted.
@@ -18,6 +18,7 @@
 //! schedule stays. It is chosen here and nowhere else.
 
 mod aead;
+mod apart;
 mod dh;
 mod keys;
 mod prf;
@@ -33,6 +34,8 @@ mod primitives;
 #[cfg(fuzzing)]
 #[path = "null.rs"]
 mod primitives;
+
+pub(crate) use apart::{DEEP, ROW, apart};
 
 pub use aead::{AuthFailed, IV_LEN, Iv, OpenKey, SealError, SealKey, TAG_LEN};
 pub use dh::{DH_LEN, DhError, DhSecret, SharedSecret};

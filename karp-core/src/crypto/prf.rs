@@ -10,6 +10,7 @@ use hmac::{Hmac, KeyInit as _, Mac as _};
 use sha2::{Digest as _, Sha256};
 use zeroize::Zeroize as _;
 
+use super::apart::{SHALLOW, apart};
 use super::primitives;
 use super::secret::{Secret, ct_eq};
 
@@ -52,21 +53,25 @@ pub fn prf(key: &[u8], parts: &[&[u8]]) -> [u8; PRF_LEN] {
 ///
 /// [`KeymatError`], with `out` untouched, when one of the lengths is out of range.
 pub fn prf_plus(key: &[u8], parts: &[&[u8]], out: &mut [u8]) -> Result<(), KeymatError> {
-    let expand = Hkdf::<Sha256>::from_prk(key).map_err(|_| KeymatError::KeyTooShort)?;
-    expand
-        .expand_multi_info(parts, out)
-        .map_err(|_| KeymatError::OutputTooLong)
+    apart::<SHALLOW, _>(|| {
+        let expand = Hkdf::<Sha256>::from_prk(key).map_err(|_| KeymatError::KeyTooShort)?;
+        expand
+            .expand_multi_info(parts, out)
+            .map_err(|_| KeymatError::OutputTooLong)
+    })
 }
 
 /// prf with a key that lies in pieces: SKEYSEED is keyed with Ni | Nr, which no buffer need hold together.
 pub(super) fn prf_split_key(key: &[&[u8]], parts: &[&[u8]]) -> [u8; PRF_LEN] {
-    let mut block = mac_key(key);
-    let mut mac = Hmac::<Sha256>::new((&block).into());
-    block.zeroize();
-    for part in parts {
-        mac.update(part);
-    }
-    mac.finalize().into_bytes().into()
+    apart::<SHALLOW, _>(|| {
+        let mut block = mac_key(key);
+        let mut mac = Hmac::<Sha256>::new((&block).into());
+        block.zeroize();
+        for part in parts {
+            mac.update(part);
+        }
+        mac.finalize().into_bytes().into()
+    })
 }
 
 /// prf+ of a length fixed at compile time, under a key whose length is fixed as well.

@@ -7,24 +7,26 @@ use ed25519_dalek::ed25519::signature::{MultipartSigner as _, MultipartVerifier 
 use ed25519_dalek::{Signature, VerifyingKey};
 use x25519_dalek::{PublicKey, StaticSecret};
 
+use super::apart::{CURVE, SHALLOW, apart};
 use super::prf::{cut, prf};
 use super::secret::Secret;
 
 /// Encrypts `text` in place and returns the tag; nothing if the text is too long for the cipher.
 pub(super) fn seal(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], text: &mut [u8]) -> Option<[u8; 16]> {
-    let cipher = ChaCha20Poly1305::new(key.into());
-    cipher
-        .encrypt_inout_detached(nonce.into(), aad, text.into())
-        .ok()
-        .map(Into::into)
+    apart::<SHALLOW, _>(|| {
+        let cipher = ChaCha20Poly1305::new(key.into());
+        let tag = cipher.encrypt_inout_detached(nonce.into(), aad, text.into());
+        tag.ok().map(Into::into)
+    })
 }
 
 /// Verifies the tag, then decrypts `text` in place. False leaves `text` as it was.
 pub(super) fn open(key: &[u8; 32], nonce: &[u8; 12], aad: &[u8], text: &mut [u8], tag: &[u8; 16]) -> bool {
-    let cipher = ChaCha20Poly1305::new(key.into());
-    cipher
-        .decrypt_inout_detached(nonce.into(), aad, text.into(), tag.into())
-        .is_ok()
+    apart::<SHALLOW, _>(|| {
+        let cipher = ChaCha20Poly1305::new(key.into());
+        let opened = cipher.decrypt_inout_detached(nonce.into(), aad, text.into(), tag.into());
+        opened.is_ok()
+    })
 }
 
 /// The MAC of an announcement: the prf, cut.
@@ -34,15 +36,18 @@ pub(super) fn mac(key: &[u8; 32], parts: &[&[u8]]) -> [u8; 16] {
 
 /// The public half of an X25519 secret.
 pub(super) fn x25519_public(secret: &[u8; 32]) -> [u8; 32] {
-    PublicKey::from(&StaticSecret::from(*secret)).to_bytes()
+    apart::<CURVE, _>(|| PublicKey::from(&StaticSecret::from(*secret)).to_bytes())
 }
 
 /// X25519; nothing if the result is all zeros, which is found in constant time.
 pub(super) fn x25519(secret: &[u8; 32], peer: &[u8; 32]) -> Option<Secret<32>> {
-    let shared = StaticSecret::from(*secret).diffie_hellman(&PublicKey::from(*peer));
-    shared
-        .was_contributory()
-        .then(|| Secret::from_bytes(*shared.as_bytes()))
+    let mut result = Secret::zeroed();
+    let contributory = apart::<CURVE, _>(|| {
+        let shared = StaticSecret::from(*secret).diffie_hellman(&PublicKey::from(*peer));
+        *result.expose_mut() = *shared.as_bytes();
+        shared.was_contributory()
+    });
+    contributory.then_some(result)
 }
 
 /// An Ed25519 key pair, expanded.
@@ -50,7 +55,7 @@ pub(super) struct SigningKey(ed25519_dalek::SigningKey);
 
 impl SigningKey {
     pub(super) fn from_seed(seed: &[u8; 32]) -> Self {
-        Self(ed25519_dalek::SigningKey::from_bytes(seed))
+        apart::<CURVE, _>(|| Self(ed25519_dalek::SigningKey::from_bytes(seed)))
     }
 
     pub(super) fn public(&self) -> [u8; 32] {
@@ -58,7 +63,7 @@ impl SigningKey {
     }
 
     pub(super) fn sign(&self, parts: &[&[u8]]) -> [u8; 64] {
-        self.0.multipart_sign(parts).to_bytes()
+        apart::<CURVE, _>(|| self.0.multipart_sign(parts).to_bytes())
     }
 }
 

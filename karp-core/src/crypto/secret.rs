@@ -52,8 +52,25 @@ impl<const N: usize> Secret<N> {
         Self(self.0)
     }
 
+    /// The secret, and none of it is left here: a move would leave the octets behind in the old place.
+    pub(crate) fn take_out(&mut self) -> Self {
+        let taken = self.duplicate();
+        self.zeroize();
+        taken
+    }
+
+    /// Takes the octets of `other` in place.
+    pub(crate) fn copy_from(&mut self, other: &Self) {
+        self.0 = other.0;
+    }
+
+    /// Draws the secret anew, in place.
+    pub(crate) fn redraw(&mut self, rng: &mut dyn CryptoRng) {
+        rng.fill_bytes(&mut self.0);
+    }
+
     /// A place for a secret that is about to be written.
-    pub(super) const fn zeroed() -> Self {
+    pub(crate) const fn zeroed() -> Self {
         Self([0; N])
     }
 

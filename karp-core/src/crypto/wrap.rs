@@ -43,6 +43,22 @@ impl WrapKey {
         Self { key, next: 0 }
     }
 
+    /// No key: it never wraps.
+    pub(crate) const fn spent() -> Self {
+        Self {
+            key: Secret::zeroed(),
+            next: u64::MAX,
+        }
+    }
+
+    /// The key with its count, and nothing is left here that could wrap.
+    pub(crate) fn take_out(&mut self) -> Self {
+        Self {
+            key: self.key.take_out(),
+            next: core::mem::replace(&mut self.next, u64::MAX),
+        }
+    }
+
     /// Wraps `key` into `out`, which is [`WRAP_OVERHEAD`] octets longer (60 octets for a traffic key, 96 for a Rekey
     /// SA). The nonce counts as spent whatever happens.
     ///
@@ -84,7 +100,9 @@ pub fn unwrap_key<const N: usize>(kwk: &Secret<32>, aad: &[u8], blob: &[u8]) -> 
     let (nonce, rest) = blob.split_first_chunk::<NONCE_LEN>().ok_or(WrapError::Length)?;
     let (text, tag) = rest.split_last_chunk::<TAG_LEN>().ok_or(WrapError::Length)?;
     let text: &[u8; N] = text.try_into().map_err(|_| WrapError::Length)?;
-    let mut key = Secret::from_bytes(*text);
+    let mut key = Secret::zeroed();
+    // The ciphertext, which becomes the key where it is.
+    key.expose_mut().copy_from_slice(text);
     if primitives::open(kwk.expose(), nonce, aad, key.expose_mut(), tag) {
         Ok(key)
     } else {

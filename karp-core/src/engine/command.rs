@@ -145,6 +145,7 @@ impl Core<'_> {
         self.node.membership = None;
         self.node.office = None;
         self.node.legacy = None;
+        self.node.term_key = None;
         self.node.refusals.clear();
         self.node.wanted.clear();
         self.node.evicted.clear();
@@ -152,7 +153,7 @@ impl Core<'_> {
         self.handshakes.retain(|_| false);
         self.sealed.retain(|_| false);
         self.strangers.retain(|_| false);
-        self.peers.retain(|_| false);
+        self.peers.clear_peers();
         self.end_keys(|_| true);
     }
 }

@@ -5,7 +5,6 @@ use crate::{
     group::rollover,
     io::{MessageKind, Output, Timer},
     node::Core,
-    storage::earlier,
     time::{Duration, Instant},
     wire::MAX_DATAGRAM,
 };
@@ -27,6 +26,7 @@ impl Core<'_> {
     }
 
     /// It has lost office and membership, is Initial, and keeps its unexpired keys.
+    #[inline(never)]
     fn pause(&mut self) {
         crate::counters::bump(&mut self.node.counters.pauses);
         if self.node.leaving || self.node.goodbyes > 0 {
@@ -35,12 +35,14 @@ impl Core<'_> {
         }
         self.step(Input::Paused);
         self.node.office = None;
-        self.node.sas.next = None;
+        self.node.sas.drop_next();
         self.node.legacy = None;
+        self.node.term_key = None;
         self.node.membership = None;
         self.node.refusals.clear();
         self.handshakes.retain(|_| false);
         self.sealed.retain(|_| false);
+        self.node.joins_untold = true;
         for peer in self.peers.rows_mut() {
             peer.sa = None;
             peer.registrant = None;
@@ -73,6 +75,8 @@ impl Core<'_> {
         Output::Idle { next }
     }
 
+    // What stands here and in `dispatch` one after the other is not inlined into it: on a small machine's stack the frames
+    // of all of them would lie side by side, though one at a time is in use.
     fn run_due(&mut self) {
         let now = self.now;
         // Each timer at most once: what it starts lies in the future.
@@ -151,6 +155,7 @@ impl Core<'_> {
     }
 
     /// Updates and announcements come before a flood of owed answers.
+    #[inline(never)]
     fn next_message(&mut self, buffer: &mut [u8]) -> Option<(usize, core::net::SocketAddr, MessageKind)> {
         let group = self.node.config.settings().multicast;
         if self.node.leaving && self.node.office.is_none() {
@@ -215,25 +220,30 @@ impl Core<'_> {
         if self.node.election == Election::Left {
             return self.next_key_deadline().map(|at| (at, Timer::Key));
         }
-        let own = self.node.timers.iter().map(|(timer, at)| (at, timer));
-        let rows = [
-            (self.next_membership_deadline(), Timer::Liveness),
-            (earlier(self.next_office_deadline(), None), Timer::Rollover),
-            (self.next_registrant_deadline(), Timer::Hold),
-            (self.next_key_deadline(), Timer::Key),
-            (
-                self.handshakes
-                    .rows()
-                    .map(crate::exchange::Handshake::deadline)
-                    .min(),
-                Timer::Handshake,
-            ),
-            (self.next_retransmit(), Timer::Retransmit),
-        ];
-        let rows = rows
-            .into_iter()
-            .filter_map(|(at, timer)| at.map(|at| (at, timer)));
-        let next = own.chain(rows).min_by_key(|(at, _)| *at);
+        let own = || self.node.timers.iter().map(|(timer, at)| (at, timer));
+        let of = |timer| move |at| (at, timer);
+        let membership = self.next_membership_deadline().map(of(Timer::Liveness));
+        let office = self.next_office_deadline().map(of(Timer::Rollover));
+        let key = self.next_key_deadline().map(of(Timer::Key));
+        let handshakes = self.handshakes.rows().map(crate::exchange::Handshake::deadline);
+        let handshake = handshakes.min().map(of(Timer::Handshake));
+        let retransmit = self.next_retransmit().map(of(Timer::Retransmit));
+        let first = |rows: &[Option<(Instant, Timer)>]| {
+            own()
+                .chain(rows.iter().flatten().copied())
+                .min_by_key(|(at, _)| *at)
+        };
+        let others = first(&[membership, office, key, handshake, retransmit]);
+        // There can be thousands of registrants: they are asked only if one of them may come first.
+        let asked = match (others, self.earliest_registrant()) {
+            (Some((at, _)), Some(earliest)) => at >= earliest,
+            (None, _) | (_, None) => true,
+        };
+        let hold = asked
+            .then(|| self.next_registrant_deadline())
+            .flatten()
+            .map(of(Timer::Hold));
+        let next = first(&[membership, office, hold, key, handshake, retransmit]);
         let soonest = self.now.after(Duration::from_millis(1));
         next.map(|(at, timer)| (at.max(soonest), timer))
     }

@@ -11,6 +11,7 @@ use crate::{
 
 impl Core<'_> {
     /// The next thing that the host was not told yet.
+    #[inline(never)]
     pub(crate) fn next_event(&mut self) -> Option<Event> {
         let role = self.node.election.role();
         if role != self.node.told_role {
@@ -84,7 +85,17 @@ impl Core<'_> {
 
     fn peer_event(&mut self) -> Option<Event> {
         let untold = |row: &(Handle, &crate::peer::Peer)| row.1.joined != row.1.told_joined;
-        let (row, peer) = self.peers.iter().find(untold)?;
+        if !self.node.joins_untold {
+            debug_assert!(
+                !self.peers.iter().any(|row| untold(&row)),
+                "who joins or leaves says so"
+            );
+            return None;
+        }
+        let Some((row, peer)) = self.peers.iter().find(untold) else {
+            self.node.joins_untold = false;
+            return None;
+        };
         let (identity, joined, (octets, elapsed)) = (peer.identity.clone(), peer.joined, peer.exchange);
         if let Some(peer) = self.peers.get_mut(row) {
             peer.told_joined = joined;

@@ -1,6 +1,7 @@
 //! A datagram's way in.
 
 use crate::{
+    crypto::{DEEP, apart},
     error::DropReason,
     exchange::wire_fault,
     io::{Handled, MessageKind, Recv},
@@ -13,10 +14,13 @@ impl Core<'_> {
     pub(crate) fn handle_datagram(&mut self, now: Instant, recv: Recv, datagram: &mut [u8]) -> Handled {
         // A woken node checks its deadlines before it reads what queued up (section 5.3).
         self.advance(now);
-        self.registrants_changed();
         let len = datagram.len();
         match self.dispatch(recv, datagram) {
             Ok(kind) => {
+                // An announcement says itself whose deadline it changed. What was dropped changed nothing.
+                if !matches!(kind, MessageKind::Announcement | MessageKind::KeyUpdate) {
+                    self.registrants_changed();
+                }
                 self.node.counters.count_received(kind, len);
                 Handled::Accepted
             }
@@ -48,6 +52,7 @@ impl Core<'_> {
             return Err(DropReason::WrongDestination);
         }
         let response = header.flags.is_response();
+        // What derives, unwraps or takes over keys runs apart: its stack is wiped.
         match header.exchange {
             ExchangeType::GCKS_ELECTION => {
                 let heard = self.verify_announcement(recv.from, datagram)?;
@@ -55,11 +60,11 @@ impl Core<'_> {
                 Ok(MessageKind::Announcement)
             }
             ExchangeType::GSA_REKEY => {
-                self.handle_update(datagram)?;
+                apart::<DEEP, _>(|| self.handle_update(datagram))?;
                 Ok(MessageKind::KeyUpdate)
             }
             ExchangeType::IKE_SA_INIT if response => {
-                self.handle_init_response(recv.from, datagram)?;
+                apart::<DEEP, _>(|| self.handle_init_response(recv.from, datagram))?;
                 Ok(MessageKind::InitResponse)
             }
             ExchangeType::IKE_SA_INIT => {
@@ -67,15 +72,15 @@ impl Core<'_> {
                 Ok(MessageKind::InitRequest)
             }
             ExchangeType::GSA_AUTH if response => {
-                self.handle_auth_response(recv.from, datagram)?;
+                apart::<DEEP, _>(|| self.handle_auth_response(recv.from, datagram))?;
                 Ok(MessageKind::AuthResponse)
             }
             ExchangeType::GSA_AUTH => {
-                self.handle_auth_request(recv.from, datagram)?;
+                apart::<DEEP, _>(|| self.handle_auth_request(recv.from, datagram))?;
                 Ok(MessageKind::AuthRequest)
             }
             ExchangeType::GSA_REGISTRATION | ExchangeType::GSA_INBAND_REKEY | ExchangeType::INFORMATIONAL => {
-                self.handle_sealed(recv.from, datagram)?;
+                apart::<DEEP, _>(|| self.handle_sealed(recv.from, datagram))?;
                 Ok(match header.exchange {
                     _ if response => MessageKind::Response,
                     ExchangeType::GSA_REGISTRATION => MessageKind::Registration,

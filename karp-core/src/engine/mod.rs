@@ -5,11 +5,13 @@ mod drive;
 mod events;
 mod input;
 
+use core::mem::MaybeUninit;
+
 use rand_core::CryptoRng;
 
 use crate::{
     command::Command,
-    config::{Config, Eviction, KeyUse, ResumedKey},
+    config::{Config, Eviction, ResumedKey},
     counters::Counters,
     crypto::Secret,
     election::Election,
@@ -64,108 +66,78 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     /// memory counts as a reboot, for which a new engine is made. `now` is the host's monotonic time, which counts time
     /// asleep.
     ///
+    /// Whoever moves a value leaves its octets where it was: the manual keys and the keys to resume with in `config`, and
+    /// all keys of an engine that has run. Make the engine where it is to stay, and wipe the stack that it was made on
+    /// (zeroize's `zeroize_stack`) where that matters. The engine itself moves no secret: what it has done with is wiped
+    /// in its place, and so is the stack that it ran on.
+    ///
     /// # Errors
     /// [`ConfigError::Storage`] if `storage` is too small, [`ConfigError::OwnGrant`] if the credentials do not let this
     /// node's own identity join.
     pub fn new(
-        mut config: Config,
+        config: Config,
         credentials: C,
         mut entropy: R,
-        mut storage: S,
+        storage: S,
         now: Instant,
     ) -> Result<Self, ConfigError> {
-        let view = storage.view();
-        for (table, len, min) in [
-            ("peers", view.peers.len(), 1),
-            ("keys", view.keys.len(), MIN_KEYS),
-            ("handshakes", view.handshakes.len(), 2),
-            ("sealed", view.sealed.len(), 2),
-            ("strangers", view.strangers.len(), 2),
-        ] {
-            if len < min || len > usize::from(u16::MAX) {
-                return Err(ConfigError::Storage { table, min });
-            }
-        }
-        if !credentials.grant(&config.settings().identity).may_join {
-            return Err(ConfigError::OwnGrant);
-        }
-        let resumed = config.take_resumed();
-        let mut instance = [0; 8];
-        // All zeros is no instance.
-        while instance == [0; 8] {
-            entropy.fill_bytes(&mut instance);
-        }
-        let settings = config.settings();
-        let own = digest(&settings.identity);
-        let evictions = settings.evictions.iter();
-        let evictions = evictions
-            .filter(|eviction| eviction.digest != own)
-            .map(|eviction| EvictedUntil {
-                digest: eviction.digest,
-                until: now.after(eviction.remaining),
-            })
-            .collect();
-        let manual = if settings.manual_keys.is_empty() {
-            ManualStage::Dropped
-        } else {
-            ManualStage::Sending
-        };
-        let mut node = Node {
-            instance,
-            sequence: 0,
-            priority: settings.priority,
-            election: Election::default(),
-            timers: crate::timers::Timers::default(),
-            sas: RekeySas::default(),
-            installs: Installs::default(),
-            membership: None,
-            office: None,
-            legacy: None,
-            evicted: evictions,
-            purge: false,
-            penalties: crate::election::Penalties::default(),
-            resting_ids: heapless::Deque::new(),
-            manual,
-            succeeded: 0,
-            activations: 0,
-            dtd: settings.dtd,
-            alarms: crate::node::Alarms::default(),
-            counters: Counters::default(),
-            cookies: CookieSecrets {
-                current: Secret::random(&mut entropy),
-                former: Secret::random(&mut entropy),
-                version: 0,
-            },
-            wanted: heapless::Deque::new(),
-            join_tries: 0,
-            heir_tries: 0,
-            full: None,
-            replies: 0,
-            triggered: None,
-            goodbyes: 0,
-            leaving: false,
-            announce: false,
-            stirred: false,
-            told_role: Role::Left,
-            told_gcks: None,
-            now,
-            promised: None,
-            refusals: heapless::Vec::new(),
-            config,
-        };
-        let mut core = Core::new(&mut node, storage.slots(), &credentials, &mut entropy);
-        // Who was sent with comes later in the order of activations (section 7).
-        for usage in [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending] {
-            for key in resumed.iter().filter(|key| key.usage == usage) {
-                core.resume_key(key);
-            }
-        }
-        Ok(Self {
+        check(&config, &credentials, &storage)?;
+        let node = Node::new(config, &mut entropy, now);
+        let mut engine = Self {
             node,
             credentials,
             entropy,
             storage,
-        })
+        };
+        engine.begin();
+        Ok(engine)
+    }
+
+    /// As [`new`](Self::new), in the place where the engine is to stay: a machine without a heap has it in a static,
+    /// and no room on its stack for the copies that a value leaves on its way there.
+    ///
+    /// What `place` held is overwritten and not dropped.
+    ///
+    /// # Errors
+    /// As [`new`](Self::new); `place` is as it was then.
+    pub fn new_in<'a>(
+        place: &'a mut MaybeUninit<Self>,
+        config: Config,
+        credentials: C,
+        entropy: R,
+        storage: S,
+        now: Instant,
+    ) -> Result<&'a mut Self, ConfigError> {
+        let engine = Self::put(place, config, credentials, entropy, storage, now)?;
+        engine.begin();
+        Ok(engine)
+    }
+
+    // A frame of its own, which is gone when the engine begins.
+    #[inline(never)]
+    fn put<'a>(
+        place: &'a mut MaybeUninit<Self>,
+        config: Config,
+        credentials: C,
+        mut entropy: R,
+        storage: S,
+        now: Instant,
+    ) -> Result<&'a mut Self, ConfigError> {
+        check(&config, &credentials, &storage)?;
+        Ok(place.write(Self {
+            node: Node::new(config, &mut entropy, now),
+            credentials,
+            entropy,
+            storage,
+        }))
+    }
+
+    /// What comes once it is where it stays: secrets are written there.
+    fn begin(&mut self) {
+        let cookies = &mut self.node.cookies;
+        cookies.current.redraw(&mut self.entropy);
+        cookies.former.redraw(&mut self.entropy);
+        self.core().resume();
     }
 
     pub(crate) fn core(&mut self) -> Core<'_> {
@@ -223,7 +195,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     /// How many updates of the present Rekey SA are contained in this node's state (PROTOCOL.md section 7).
     #[must_use]
     pub fn generation(&self) -> u32 {
-        match (&self.node.office, &self.node.sas.current) {
+        match (&self.node.office, self.node.sas.current()) {
             (Some(office), _) => office.generation(),
             (None, Some(sa)) => sa.applied,
             (None, None) => 0,
@@ -312,5 +284,101 @@ impl<C, R, S> core::fmt::Debug for Engine<C, R, S> {
         f.debug_struct("Engine")
             .field("config", &self.node.config)
             .finish_non_exhaustive()
+    }
+}
+
+/// Whether an engine can be made of these.
+fn check(config: &Config, credentials: &impl Credentials, storage: &impl Storage) -> Result<(), ConfigError> {
+    let view = storage.view();
+    for (table, len, min) in [
+        ("peers", view.peers.len(), 1),
+        ("keys", view.keys.len(), MIN_KEYS),
+        ("handshakes", view.handshakes.len(), 2),
+        ("sealed", view.sealed.len(), 2),
+        ("strangers", view.strangers.len(), 2),
+    ] {
+        if len < min || len > usize::from(u16::MAX) {
+            return Err(ConfigError::Storage { table, min });
+        }
+    }
+    if credentials.grant(&config.settings().identity).may_join {
+        Ok(())
+    } else {
+        Err(ConfigError::OwnGrant)
+    }
+}
+
+impl Node {
+    /// A node that knows nothing but its configuration.
+    // A frame of its own, which is gone before anything else is done.
+    #[inline(never)]
+    fn new(config: Config, rng: &mut dyn CryptoRng, now: Instant) -> Self {
+        let mut instance = [0; 8];
+        // All zeros is no instance.
+        while instance == [0; 8] {
+            rng.fill_bytes(&mut instance);
+        }
+        let settings = config.settings();
+        let own = digest(&settings.identity);
+        let evictions = settings.evictions.iter();
+        let evictions = evictions
+            .filter(|eviction| eviction.digest != own)
+            .map(|eviction| EvictedUntil {
+                digest: eviction.digest,
+                until: now.after(eviction.remaining),
+            })
+            .collect();
+        let manual = if settings.manual_keys.is_empty() {
+            ManualStage::Dropped
+        } else {
+            ManualStage::Sending
+        };
+        Self {
+            instance,
+            sequence: 0,
+            priority: settings.priority,
+            election: Election::default(),
+            timers: crate::timers::Timers::default(),
+            sas: RekeySas::default(),
+            installs: Installs::default(),
+            membership: None,
+            office: None,
+            legacy: None,
+            term_key: None,
+            evicted: evictions,
+            purge: false,
+            penalties: crate::election::Penalties::default(),
+            resting_ids: crate::node::RestingIds::default(),
+            manual,
+            succeeded: 0,
+            activations: 0,
+            dtd: settings.dtd,
+            alarms: crate::node::Alarms::default(),
+            counters: Counters::default(),
+            cookies: CookieSecrets {
+                current: Secret::zeroed(),
+                former: Secret::zeroed(),
+                version: 0,
+            },
+            wanted: heapless::Deque::new(),
+            join_tries: 0,
+            heir_tries: 0,
+            full: None,
+            replies: 0,
+            triggered: None,
+            goodbyes: 0,
+            leaving: false,
+            announce: false,
+            stirred: false,
+            replies_owed: false,
+            pushes_owed: false,
+            joins_untold: false,
+            told_role: Role::Left,
+            told_gcks: None,
+            now,
+            promised: None,
+            refusals: heapless::Vec::new(),
+            config,
+        }
     }
 }

@@ -4,23 +4,25 @@ use core::net::SocketAddr;
 
 use super::{Handshake, IkeSa, auth::Covered};
 use crate::{
-    crypto::{DhSecret, Secret},
+    config::{MAX_GROUP_NAME, MAX_PROTOCOLS},
+    crypto::{DhSecret, ROW, Secret, apart},
     election::{Failure, Input},
     error::DropReason,
-    identity::Identity,
+    identity::{Identity, MAX_IDENTITY},
     io::{Alarm, MessageKind},
-    node::{Core, digest},
+    node::{Core, PenaltyKey},
     storage::Handle,
     time::{Duration, Instant},
     wire::{
         ExchangeType, Flags, Header, MAX_DATAGRAM, NotifyType, PayloadType, Payloads, Writer,
         auth::write_raw_public_key_request,
         message::Contents,
-        notify::{Instance, MAX_COOKIE_LEN, write_signature_hashes},
+        notify::{Instance, MAX_COOKIE_LEN, MAX_EVICTED, write_signature_hashes},
         numbers::{IdType, KE_CURVE25519},
         payload::{Id, KeyExchange, write_group, write_notify},
         redirect::write_redirected_from,
         sa::{Purpose as Suite, write_offer},
+        size::{IKE_SA_INIT_REQUEST, Shape},
     },
 };
 
@@ -61,11 +63,50 @@ pub(crate) enum AttemptStage {
         sa: IkeSa,
         sk_pi: Secret<32>,
         sk_pr: Secret<32>,
-        /// The other side's first message.
-        response: heapless::Vec<u8, MAX_FIRST>,
-        /// GSA_AUTH as it was sent; empty before.
-        request: heapless::Vec<u8, MAX_DATAGRAM>,
     },
+}
+
+/// The longest GSA_AUTH request: whatever the configuration is, no part of it can be longer.
+const MAX_AUTH_REQUEST: usize = Shape {
+    own_id: MAX_IDENTITY,
+    peer_id: MAX_IDENTITY,
+    group: MAX_GROUP_NAME,
+    ipv6: true,
+    protocols: MAX_PROTOCOLS,
+    signatures: true,
+    controller_signatures: true,
+    evicted: MAX_EVICTED,
+}
+.auth_request();
+
+/// What an attempt keeps octet by octet, in one room: the other side's first message, which AUTH covers, and this node's
+/// GSA_AUTH, which goes out again as it is.
+#[derive(Default)]
+pub(super) struct Messages {
+    octets: heapless::Vec<u8, { MAX_FIRST + MAX_AUTH_REQUEST }, u16>,
+    first: u16,
+}
+
+impl Messages {
+    /// The other side's first message came, of at most [`MAX_FIRST`] octets. There is no request yet.
+    pub(super) fn begin(&mut self, response: &[u8]) {
+        self.octets.clear();
+        let _ = self.octets.extend_from_slice(response);
+        self.first = u16::try_from(response.len()).unwrap_or(u16::MAX);
+    }
+
+    pub(super) fn response(&self) -> &[u8] {
+        self.octets.get(..usize::from(self.first)).unwrap_or(&[])
+    }
+
+    /// GSA_AUTH as it was sent; empty before.
+    pub(super) fn request(&self) -> &[u8] {
+        self.octets.get(usize::from(self.first)..).unwrap_or(&[])
+    }
+
+    fn keep_request(&mut self, request: &[u8]) -> Option<()> {
+        self.octets.extend_from_slice(request).ok()
+    }
 }
 
 /// One attempt at a candidate.
@@ -87,6 +128,7 @@ pub struct Attempt {
     /// It was begun anew under another SPI after a cookie came for it.
     pub(super) renewed: bool,
     pub(crate) stage: AttemptStage,
+    pub(super) messages: Messages,
     pub(super) sent: u8,
     /// When the present message is sent next; `None` if not again.
     pub(crate) next: Option<Instant>,
@@ -115,6 +157,7 @@ impl Attempt {
             redirects: self.redirects,
             renewed: true,
             stage: AttemptStage::Init,
+            messages: Messages::default(),
             sent: 0,
             next: Some(now),
             deadline: now.after(INIT_LIFE),
@@ -186,7 +229,9 @@ impl Core<'_> {
         let (mut spi_i, mut nonce) = ([0; 8], [0; 32]);
         self.rng.fill_bytes(&mut spi_i);
         self.rng.fill_bytes(&mut nonce);
-        let attempt = Attempt {
+        let life = self.init_life();
+        let (rng, handshakes, now) = (&mut *self.rng, &mut self.handshakes, self.now);
+        let attempt = |rng| Attempt {
             purpose,
             to,
             expect,
@@ -194,20 +239,21 @@ impl Core<'_> {
             proved,
             spi_i,
             nonce,
-            secret: DhSecret::generate(self.rng),
+            secret: DhSecret::generate(rng),
             cookie: heapless::Vec::new(),
             redirected_from: None,
             redirects: 0,
             renewed: false,
             stage: AttemptStage::Init,
+            messages: Messages::default(),
             sent: 0,
-            next: Some(self.now),
-            deadline: self.now.after(self.init_life()),
-            started: self.now,
+            next: Some(now),
+            deadline: now.after(life),
+            started: now,
             octets: 0,
             refused: false,
         };
-        self.handshakes.insert(Handshake::Attempt(attempt)).is_some()
+        apart::<ROW, _>(|| handshakes.insert(Handshake::Attempt(attempt(rng))).is_some())
     }
 
     pub(super) fn under_attack(&self) -> bool {
@@ -261,44 +307,58 @@ impl Core<'_> {
         self.handshakes.get_mut(row).and_then(Handshake::attempt_mut)
     }
 
-    pub(super) fn insert_sibling(&mut self, sibling: Attempt) -> Result<Handle, DropReason> {
-        if !self.make_room_for_attempt(sibling.proved) {
-            return Err(DropReason::TableFull);
-        }
-        self.handshakes
-            .insert(Handshake::Attempt(sibling))
-            .ok_or(DropReason::TableFull)
+    /// Another attempt of the exchange of `root`, with this cookie if there is one.
+    pub(super) fn insert_sibling(
+        &mut self,
+        root: Handle,
+        cookie: Option<&[u8]>,
+    ) -> Result<Handle, DropReason> {
+        let now = self.now;
+        apart::<ROW, _>(|| {
+            let mut sibling = self.attempt(root).ok_or(DropReason::UnknownSpi)?.sibling(now);
+            if let Some(cookie) = cookie {
+                sibling.cookie = heapless::Vec::from_slice(cookie).map_err(|_| DropReason::Malformed)?;
+            }
+            if !self.make_room_for_attempt(sibling.proved) {
+                return Err(DropReason::TableFull);
+            }
+            self.handshakes
+                .insert(Handshake::Attempt(sibling))
+                .ok_or(DropReason::TableFull)
+        })
     }
 
     /// Ends what is overdue and sends what is due. Returns a message for the buffer, if one is to go out.
+    #[inline(never)]
     pub(crate) fn run_attempts(&mut self) {
         loop {
             let now = self.now;
-            let over = self
+            let mut attempts = self
                 .handshakes
                 .iter()
-                .find(|(_, row)| row.attempt().is_some_and(|attempt| attempt.deadline <= now))
-                .map(|(row, _)| row);
-            let Some(over) = over else { break };
-            let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(over) else {
+                .filter_map(|(row, handshake)| handshake.attempt().map(|attempt| (row, attempt)));
+            let Some((over, attempt)) = attempts.find(|(_, attempt)| attempt.deadline <= now) else {
                 break;
             };
+            let (to, refused) = (attempt.to, attempt.refused);
+            let key = PenaltyKey::new(to, &attempt.expect);
+            let purpose = attempt.purpose;
+            drop(attempts);
+            self.handshakes.remove(over);
             // As long as another attempt at it runs, nothing is said about the candidate.
-            if self.is_attempting(attempt.to) {
+            if self.is_attempting(to) {
                 continue;
             }
-            let failure = if attempt.refused {
+            let failure = if refused {
                 Failure::Refused
             } else {
                 Failure::TimedOut
             };
-            if attempt.refused {
+            if refused {
                 self.node.alarms.set(Alarm::ProofRefused, true);
             }
-            self.node
-                .penalties
-                .fail((attempt.to, digest(&attempt.expect)), failure, now);
-            self.attempt_ended(attempt.purpose);
+            self.node.penalties.fail(key, failure, now);
+            self.attempt_ended(purpose);
         }
     }
 
@@ -316,6 +376,7 @@ impl Core<'_> {
     }
 
     /// Writes the next message that an attempt owes.
+    #[inline(never)]
     pub(crate) fn poll_attempts(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         let now = self.now;
         let due = |attempt: &Attempt| attempt.next.is_some_and(|next| next <= now);
@@ -356,6 +417,7 @@ impl Core<'_> {
         let keys_in_use = self.keys_in_use();
         let expected = self.attempt(row)?.expect.clone();
         let state = self.state_shown_to(Some(&expected));
+        let evicted = self.evicted_to_tell();
         let Core {
             node,
             handshakes,
@@ -364,20 +426,13 @@ impl Core<'_> {
         } = self;
         let settings = node.config.settings();
         let attempt = handshakes.get_mut(row)?.attempt_mut()?;
-        let mut first = [0; MAX_DATAGRAM];
+        let mut first = [0; IKE_SA_INIT_REQUEST];
         let first_len = attempt.write_init(&mut first)?;
-        let AttemptStage::Auth {
-            sa,
-            sk_pi,
-            response,
-            request,
-            ..
-        } = &mut attempt.stage
-        else {
+        let AttemptStage::Auth { sa, sk_pi, .. } = &mut attempt.stage else {
             return None;
         };
-        if request.is_empty() {
-            let (_, payloads) = Payloads::of_message(response).ok()?;
+        if attempt.messages.request().is_empty() {
+            let (_, payloads) = Payloads::of_message(attempt.messages.response()).ok()?;
             let nonce = Contents::collect(payloads).ok()?.nonce?;
             let covered = Covered {
                 message: first.get(..first_len)?,
@@ -416,12 +471,16 @@ impl Core<'_> {
                 if !keys_in_use.0.is_empty() {
                     keys_in_use.write(writer);
                 }
+                if !evicted.0.is_empty() {
+                    evicted.write(writer);
+                }
             })?;
             if !proved {
                 return None;
             }
-            *request = heapless::Vec::from_slice(buffer.get(..len)?).ok()?;
+            attempt.messages.keep_request(buffer.get(..len)?)?;
         }
+        let request = attempt.messages.request();
         buffer.get_mut(..request.len())?.copy_from_slice(request);
         Some(request.len())
     }

@@ -46,9 +46,9 @@ impl CookieSecrets {
 impl Core<'_> {
     /// A new secret; cookies under the present one are taken until the next change.
     pub(crate) fn turn_cookie_secret(&mut self) {
-        let fresh = Secret::random(self.rng);
         let cookies = &mut self.node.cookies;
-        cookies.former = core::mem::replace(&mut cookies.current, fresh);
+        cookies.former.copy_from(&cookies.current);
+        cookies.current.redraw(self.rng);
         cookies.version = cookies.version.wrapping_add(1);
     }
 

@@ -4,7 +4,7 @@ use core::net::SocketAddr;
 
 use super::{Handshake, IkeSa, attempt::MAX_FIRST, sa::wire_fault};
 use crate::{
-    crypto::{DhSecret, Secret},
+    crypto::{DhSecret, ROW, Secret, apart},
     error::DropReason,
     identity::Identity,
     io::{MessageKind, Role},
@@ -12,7 +12,7 @@ use crate::{
     storage::Handle,
     time::{Duration, Instant},
     wire::{
-        self, ExchangeType, Flags, Header, MAX_DATAGRAM, NotifyType, PayloadType, Payloads, Writer,
+        self, ExchangeType, Flags, Header, NotifyType, PayloadType, Payloads, Writer,
         auth::write_raw_public_key_request,
         message::Contents,
         notify::{write_invalid_ke, write_signature_hashes},
@@ -38,17 +38,19 @@ pub(crate) enum HalfOpenStage {
         sa: IkeSa,
         sk_pi: Secret<32>,
         sk_pr: Secret<32>,
-    },
-    /// GSA_AUTH was verified; the answer is owed, and under what it goes.
-    Judged {
-        sa: IkeSa,
-        sk_pr: Secret<32>,
-        peer: Option<Handle>,
-        identity: Identity,
-        answer: AuthAnswer,
+        /// What the answer is, once GSA_AUTH was verified: it is owed.
+        verdict: Option<JudgedAuth>,
     },
     /// The answer was sent; it is kept for repeats.
     Answered,
+}
+
+/// The answer that is owed to a GSA_AUTH that was verified.
+#[derive(Clone)]
+pub(crate) struct JudgedAuth {
+    pub(super) peer: Option<Handle>,
+    pub(super) identity: Identity,
+    pub(super) answer: AuthAnswer,
 }
 
 /// What the answer to GSA_AUTH says.
@@ -70,10 +72,11 @@ pub struct HalfOpen {
     pub(super) nonce: [u8; 32],
     pub(super) choice: Choice,
     pub(super) stage: HalfOpenStage,
-    /// The initiator's first message.
-    pub(super) request: heapless::Vec<u8, MAX_FIRST>,
-    /// This node's first message, from which AUTH is made, then its answer to GSA_AUTH.
-    pub(super) response: heapless::Vec<u8, MAX_DATAGRAM>,
+    /// The public half of this node's secret: its first message is made anew from that whenever it is wanted.
+    pub(super) public: [u8; 32],
+    /// The initiator's first message, which AUTH covers; and once that was answered, the answer, which goes out again as
+    /// it is.
+    pub(super) message: heapless::Vec<u8, MAX_FIRST, u16>,
     /// The response is to be sent.
     pub(super) owed: bool,
     pub(crate) deadline: Instant,
@@ -118,7 +121,7 @@ impl Core<'_> {
             rows.nth(nth).map(|(row, _)| row)
         };
         match answered.or_else(random) {
-            Some(victim) => self.handshakes.remove(victim).is_some(),
+            Some(victim) => self.handshakes.remove(victim),
             None => false,
         }
     }
@@ -148,6 +151,7 @@ impl Core<'_> {
     }
 
     /// A request of IKE_SA_INIT. Cookies are checked before anything costly.
+    #[inline(never)]
     pub(crate) fn handle_init_request(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
         let (header, payloads) = Payloads::of_message(octets).map_err(wire_fault)?;
         let contents = match Contents::collect(payloads) {
@@ -216,26 +220,27 @@ impl Core<'_> {
         let (mut spi_r, mut nonce) = ([0; 8], [0; 32]);
         self.rng.fill_bytes(&mut spi_r);
         self.rng.fill_bytes(&mut nonce);
-        let half_open = HalfOpen {
-            from,
-            spi_i: header.spi_i,
-            spi_r,
-            nonce,
-            choice,
-            stage: HalfOpenStage::Init {
-                secret: DhSecret::generate(self.rng),
-            },
-            request,
-            response: heapless::Vec::new(),
-            owed: true,
-            deadline: self.now.after(HALF_OPEN_LIFE),
-            started: self.now,
-            octets: u32::try_from(octets.len()).unwrap_or(u32::MAX),
-        };
-        self.handshakes
-            .insert(Handshake::HalfOpen(half_open))
-            .map(|_| ())
-            .ok_or(DropReason::TableFull)
+        let now = self.now;
+        let (handshakes, rng) = (&mut self.handshakes, &mut *self.rng);
+        apart::<ROW, _>(|| {
+            let secret = DhSecret::generate(rng);
+            handshakes.insert(Handshake::HalfOpen(HalfOpen {
+                from,
+                spi_i: header.spi_i,
+                spi_r,
+                nonce,
+                choice,
+                public: secret.public(),
+                stage: HalfOpenStage::Init { secret },
+                message: request,
+                owed: true,
+                deadline: now.after(HALF_OPEN_LIFE),
+                started: now,
+                octets: u32::try_from(octets.len()).unwrap_or(u32::MAX),
+            }))
+        })
+        .map(|_| ())
+        .ok_or(DropReason::TableFull)
     }
 
     /// The first response again, as the same octets, as long as nothing newer has taken its place.
@@ -243,9 +248,9 @@ impl Core<'_> {
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         let first = matches!(
             half_open.stage,
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. }
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. }
         );
-        if !first || half_open.request.as_slice() != octets {
+        if !first || half_open.message.as_slice() != octets {
             return Err(DropReason::Replayed);
         }
         half_open.owed = true;
@@ -281,36 +286,8 @@ impl Core<'_> {
         });
     }
 
-    pub(super) fn write_init_response(&mut self, row: Handle, public: &[u8; 32]) -> Option<()> {
-        let asks = self.creds.public_key().is_some();
-        let half_open = self.half_open_mut(row)?;
-        let header = Header::new(
-            half_open.spi_i,
-            half_open.spi_r,
-            ExchangeType(ExchangeType::IKE_SA_INIT.0),
-            Flags::RESPONSE,
-            0,
-        );
-        let mut octets = [0; 512];
-        let mut writer = Writer::message(&mut octets, &header);
-        write_answer(&mut writer, &half_open.choice);
-        KeyExchange {
-            method: KE_CURVE25519,
-            data: public,
-        }
-        .write(&mut writer);
-        writer.payload(PayloadType::NONCE, &half_open.nonce);
-        if asks {
-            write_raw_public_key_request(&mut writer);
-        }
-        write_signature_hashes(&mut writer);
-        write_notify(&mut writer, NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]);
-        let message = writer.finish().ok()?;
-        half_open.response = heapless::Vec::from_slice(message).ok()?;
-        Some(())
-    }
-
     /// Writes the next refusal without state.
+    #[inline(never)]
     pub(crate) fn poll_refusals(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         let refusal = self.node.refusals.pop()?;
         let header = Header::new(
@@ -337,9 +314,34 @@ impl Core<'_> {
 }
 
 impl HalfOpen {
-    /// The initiator's nonce, read from its request.
-    fn nonce_i(&self) -> Option<&[u8]> {
-        let (_, payloads) = Payloads::of_message(&self.request).ok()?;
+    /// The initiator's nonce, read from its request, which is kept until it was answered.
+    pub(super) fn nonce_i(&self) -> Option<&[u8]> {
+        let (_, payloads) = Payloads::of_message(&self.message).ok()?;
         Contents::collect(payloads).ok()?.nonce
+    }
+
+    /// This node's first message, the same octets each time. `asks` for a raw public key.
+    pub(super) fn write_init_response(&self, asks: bool, buffer: &mut [u8]) -> Option<usize> {
+        let header = Header::new(
+            self.spi_i,
+            self.spi_r,
+            ExchangeType(ExchangeType::IKE_SA_INIT.0),
+            Flags::RESPONSE,
+            0,
+        );
+        let mut writer = Writer::message(buffer, &header);
+        write_answer(&mut writer, &self.choice);
+        KeyExchange {
+            method: KE_CURVE25519,
+            data: &self.public,
+        }
+        .write(&mut writer);
+        writer.payload(PayloadType::NONCE, &self.nonce);
+        if asks {
+            write_raw_public_key_request(&mut writer);
+        }
+        write_signature_hashes(&mut writer);
+        write_notify(&mut writer, NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]);
+        writer.finish().ok().map(|message| message.len())
     }
 }

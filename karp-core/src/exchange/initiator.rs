@@ -12,13 +12,13 @@ use super::{
     sa::wire_fault,
 };
 use crate::{
-    crypto::{DhSecret, IkeKeys},
+    crypto::{DhSecret, IkeKeys, ROW, apart},
     election::Failure,
     error::DropReason,
     group::{self, CheckedState},
     identity::Identity,
     io::Alarm,
-    node::{Core, digest},
+    node::{Core, PenaltyKey},
     peer::KnownInstance,
     storage::Handle,
     time::Duration,
@@ -57,6 +57,7 @@ enum Verdict {
 
 impl Core<'_> {
     /// A response to IKE_SA_INIT. Whoever is on the link can send one, so each distinct one is an attempt of its own.
+    #[inline(never)]
     pub(crate) fn handle_init_response(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
         let (header, payloads) = Payloads::of_message(octets).map_err(wire_fault)?;
         let root = self
@@ -68,7 +69,7 @@ impl Core<'_> {
             .family(header.spi_i, from)
             .any(|(_, attempt)| match &attempt.stage {
                 AttemptStage::Init => false,
-                AttemptStage::Auth { response, .. } => response.as_slice() == octets,
+                AttemptStage::Auth { .. } => attempt.messages.response() == octets,
             });
         if repeated {
             return Err(DropReason::Replayed);
@@ -96,49 +97,53 @@ impl Core<'_> {
         if header.spi_r == [0; 8] || ke.method != KE_CURVE25519 {
             return Err(DropReason::BadKeyMaterial);
         }
-        let response = heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
+        if octets.len() > MAX_FIRST {
+            return Err(DropReason::NoRoom);
+        }
         // A listening attempt takes the reply; if all have one already, a sibling does.
         let listening = self
             .family(header.spi_i, from)
             .filter(|(_, attempt)| matches!(attempt.stage, AttemptStage::Init))
             .max_by_key(|(_, attempt)| attempt.cookie.len())
             .map(|(row, _)| row);
-        let attempt = self
-            .attempt(listening.unwrap_or(root))
-            .ok_or(DropReason::UnknownSpi)?;
-        let shared = attempt
-            .secret
-            .agree(ke.data)
-            .map_err(|_| DropReason::BadKeyMaterial)?;
-        let keys = IkeKeys::derive(&shared, &attempt.nonce, nonce_r, &header.spi_i, &header.spi_r);
-        let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
-        // Two replies can lead to the same keys: an attacker may alter octets of the genuine one that no key depends on.
-        // So that no IV occurs twice, each reply counts in a range of its own (section 3).
-        let first_iv = u64::from(self.node.replies).wrapping_shl(32);
-        let stage = AttemptStage::Auth {
-            spi_r: header.spi_r,
-            sa: IkeSa::new(keys, header.spi_i, header.spi_r, true, first_iv),
-            sk_pi,
-            sk_pr,
-            response,
-            request: heapless::Vec::new(),
-        };
+        let mut keys = None;
+        apart::<ROW, _>(|| {
+            let attempt = self
+                .attempt(listening.unwrap_or(root))
+                .ok_or(DropReason::UnknownSpi)?;
+            let shared = attempt
+                .secret
+                .agree(ke.data)
+                .map_err(|_| DropReason::BadKeyMaterial)?;
+            let spis = (&header.spi_i, &header.spi_r);
+            keys = Some(IkeKeys::derive(&shared, &attempt.nonce, nonce_r, spis.0, spis.1));
+            Ok(())
+        })?;
+        let keys = keys.ok_or(DropReason::UnknownSpi)?;
         let row = match listening {
             Some(row) => row,
-            None => {
-                let sibling = attempt.sibling(self.now);
-                self.insert_sibling(sibling)?
-            }
+            None => self.insert_sibling(root, None)?,
         };
         let life = if self.under_attack() {
             AUTH_LIFE_UNDER_ATTACK
         } else {
             AUTH_LIFE
         };
+        // Two replies can lead to the same keys: an attacker may alter octets of the genuine one that no key depends on.
+        // So that no IV occurs twice, each reply counts in a range of its own (section 3).
+        let first_iv = u64::from(self.node.replies).wrapping_shl(32);
         let now = self.now;
         self.node.replies = self.node.replies.wrapping_add(1);
         if let Some(attempt) = self.attempt_mut(row) {
-            attempt.stage = stage;
+            attempt.messages.begin(octets);
+            apart::<ROW, _>(|| {
+                attempt.stage = AttemptStage::Auth {
+                    spi_r: header.spi_r,
+                    sa: IkeSa::new(&keys, header.spi_i, header.spi_r, true, first_iv),
+                    sk_pi: keys.sk_pi.duplicate(),
+                    sk_pr: keys.sk_pr.duplicate(),
+                };
+            });
             attempt.sent = 0;
             attempt.next = Some(now);
             attempt.deadline = now.after(life);
@@ -163,16 +168,17 @@ impl Core<'_> {
         if attempt.renewed && answered {
             return Err(DropReason::RateLimited);
         }
-        let mut sibling = attempt.sibling(self.now);
-        sibling.cookie = heapless::Vec::from_slice(cookie).map_err(|_| DropReason::Malformed)?;
-        self.insert_sibling(sibling)?;
+        self.insert_sibling(root, Some(cookie))?;
         // The attempt without cookie goes on under another SPI and nonce: an honest responder that wanted no cookie
         // answers that, and its answer cannot be taken for one to the request with the cookie.
         let (mut spi_i, mut nonce) = ([0; 8], [0; 32]);
         self.rng.fill_bytes(&mut spi_i);
         self.rng.fill_bytes(&mut nonce);
-        let secret = DhSecret::generate(self.rng);
         let now = self.now;
+        let mut secret = None;
+        let rng = &mut *self.rng;
+        apart::<ROW, _>(|| secret = Some(DhSecret::generate(rng)));
+        let Some(secret) = secret else { return Ok(()) };
         if let Some(attempt) = self.attempt_mut(root).filter(|attempt| !attempt.renewed)
             && let AttemptStage::Init = attempt.stage
         {
@@ -221,6 +227,7 @@ impl Core<'_> {
     }
 
     /// A response to GSA_AUTH.
+    #[inline(never)]
     pub(crate) fn handle_auth_response(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
         let header = Header::parse(octets).map_err(wire_fault)?;
         if header.message_id != 1 {
@@ -228,7 +235,9 @@ impl Core<'_> {
         }
         let belongs = |attempt: &Attempt| match &attempt.stage {
             AttemptStage::Init => false,
-            AttemptStage::Auth { spi_r, request, .. } => *spi_r == header.spi_r && !request.is_empty(),
+            AttemptStage::Auth { spi_r, .. } => {
+                *spi_r == header.spi_r && !attempt.messages.request().is_empty()
+            }
         };
         let family = self
             .family(header.spi_i, from)
@@ -241,14 +250,16 @@ impl Core<'_> {
         for row in rows {
             let mut copy: heapless::Vec<u8, MAX_FIRST> =
                 heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
-            verdict = match self.verify_auth_response(row, &mut copy) {
+            let mut judged = Err(DropReason::UnknownSpi);
+            apart::<ROW, _>(|| judged = self.verify_auth_response(row, &mut copy));
+            verdict = match &judged {
                 Ok(answer) => {
                     if let Some(attempt) = self.attempt_mut(row) {
                         attempt.octets = attempt.octets.saturating_add(len);
                     }
                     self.commit_answer(row, answer)
                 }
-                Err(reason) => Err(reason),
+                Err(reason) => Err(*reason),
             };
             if verdict.is_ok() {
                 break;
@@ -257,12 +268,10 @@ impl Core<'_> {
         verdict
     }
 
+    #[inline(never)]
     fn verify_auth_response(&self, row: Handle, octets: &mut [u8]) -> Result<Answer, DropReason> {
         let attempt = self.attempt(row).ok_or(DropReason::UnknownSpi)?;
-        let AttemptStage::Auth {
-            sa, sk_pr, response, ..
-        } = &attempt.stage
-        else {
+        let AttemptStage::Auth { sa, sk_pr, .. } = &attempt.stage else {
             return Err(DropReason::UnknownSpi);
         };
         let opened = sa.open(octets)?;
@@ -277,7 +286,7 @@ impl Core<'_> {
         };
         let identity = Identity::new(id.id.ty.0, id.id.data).ok_or(DropReason::Malformed)?;
         let covered = Covered {
-            message: response,
+            message: attempt.messages.response(),
             nonce: &attempt.nonce,
             sk_p: sk_pr,
         };
@@ -325,7 +334,8 @@ impl Core<'_> {
         }))
     }
 
-    fn commit_answer(&mut self, row: Handle, answer: Answer) -> Result<(), DropReason> {
+    #[inline(never)]
+    fn commit_answer(&mut self, row: Handle, answer: &Answer) -> Result<(), DropReason> {
         let (purpose, to) = match self.attempt(row) {
             Some(attempt) => (attempt.purpose, attempt.to),
             None => return Err(DropReason::UnknownSpi),
@@ -335,7 +345,7 @@ impl Core<'_> {
         if proved && serves && purpose == Purpose::Rival {
             self.note_rival();
         }
-        match answer.verdict {
+        match &answer.verdict {
             Verdict::Unproved => {
                 if let Some(attempt) = self.attempt_mut(row) {
                     attempt.refused = true;
@@ -345,15 +355,15 @@ impl Core<'_> {
             }
             Verdict::Refused { failure, alarm } => {
                 if let Some(alarm) = alarm {
-                    self.node.alarms.set(alarm, true);
+                    self.node.alarms.set(*alarm, true);
                 }
-                if alarm == Some(Alarm::GroupFull) {
+                if *alarm == Some(Alarm::GroupFull) {
                     // No failure of the candidate: stay, and come back (section 5.4).
                     self.node.full = Some(self.now.after(self.hold()));
                 }
                 self.node
                     .penalties
-                    .fail((to, digest(&answer.identity)), failure, self.now);
+                    .fail(PenaltyKey::new(to, &answer.identity), *failure, self.now);
                 self.handshakes.remove(row);
                 self.attempt_ended(purpose);
                 Ok(())
@@ -362,20 +372,20 @@ impl Core<'_> {
                 instance,
                 evicted,
                 state,
-            } => self.commit_registration(row, answer.identity, answer.state, instance, evicted, state),
+            } => self.commit_registration(row, answer, instance, evicted, state.as_ref()),
         }
     }
 
     fn commit_registration(
         &mut self,
         row: Handle,
-        identity: Identity,
-        claim: Option<ElectionState>,
-        instance: Instance,
-        evicted: group::EvictedList,
-        state: Option<CheckedState>,
+        answer: &Answer,
+        instance: &Instance,
+        evicted: &group::EvictedList,
+        state: Option<&CheckedState>,
     ) -> Result<(), DropReason> {
-        let known = self.peers.find(|peer| peer.identity == identity);
+        let identity = &answer.identity;
+        let known = self.peers.find_identity(identity);
         let to = self
             .attempt(row)
             .map(|attempt| attempt.to)
@@ -383,31 +393,35 @@ impl Core<'_> {
         let peer = match known {
             Some(peer) => peer,
             None => self
-                .make_room_for_peer(&identity, to)
+                .make_room_for_peer(identity, to)
                 .ok_or(DropReason::TableFull)?,
-        };
-        let Some(Handshake::Attempt(attempt)) = self.handshakes.remove(row) else {
-            return Err(DropReason::UnknownSpi);
-        };
-        let AttemptStage::Auth { sa, .. } = attempt.stage else {
-            return Err(DropReason::UnknownSpi);
         };
         let now = self.now;
         self.strangers.retain(|stranger| stranger.address != to);
         self.sealed.retain(|sealed| sealed.peer != peer);
+        let attempt = self
+            .handshakes
+            .get_mut(row)
+            .and_then(Handshake::attempt_mut)
+            .ok_or(DropReason::UnknownSpi)?;
+        let AttemptStage::Auth { sa, .. } = &mut attempt.stage else {
+            return Err(DropReason::UnknownSpi);
+        };
+        let purpose = attempt.purpose;
         if let Some(peer) = self.peers.get_mut(peer) {
             peer.address = to;
-            peer.sa = Some(sa);
-            peer.claim = claim;
+            apart::<ROW, _>(|| peer.sa = Some(sa.take_out()));
+            peer.claim = answer.state;
             peer.heard = Some(now);
             peer.under = None;
             peer.reply = None;
-            peer.instance = Some(KnownInstance::proved(peer.instance, &instance));
+            peer.instance = Some(KnownInstance::proved(peer.instance, instance));
             let elapsed = u32::try_from(now.since(attempt.started).as_millis()).unwrap_or(u32::MAX);
             peer.exchange = (attempt.octets, elapsed);
         }
+        self.handshakes.remove(row);
         crate::counters::bump(&mut self.node.counters.handshakes_initiated);
-        self.node.penalties.forgive(&(to, digest(&identity)));
+        self.node.penalties.forgive(&PenaltyKey::new(to, identity));
         for alarm in [
             Alarm::CandidateRefused,
             Alarm::ProofRefused,
@@ -419,8 +433,8 @@ impl Core<'_> {
         self.node.full = None;
         // Section 4: the first that authenticates wins and the others end.
         self.end_attempts();
-        self.hear_of_evictions(&evicted);
-        self.registered(peer, instance.instance, attempt.purpose, state);
+        self.hear_of_evictions(evicted);
+        self.registered(peer, instance.instance, purpose, state);
         Ok(())
     }
 }

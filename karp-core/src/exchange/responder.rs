@@ -6,13 +6,13 @@ use core::net::SocketAddr;
 use super::{
     IkeSa,
     auth::Covered,
-    half_open::{ANSWERED_LIFE, AuthAnswer, HalfOpenStage},
+    half_open::{ANSWERED_LIFE, AuthAnswer, HalfOpenStage, JudgedAuth},
     sa::wire_fault,
 };
 use crate::{
-    crypto::IkeKeys,
+    crypto::{IkeKeys, ROW, apart},
     error::DropReason,
-    group::StateDraft,
+    group::{self, StateDraft},
     identity::Identity,
     io::{MessageKind, Role},
     node::Core,
@@ -23,6 +23,7 @@ use crate::{
         message::Contents,
         notify::{Instance, KeysInUse},
         payload::write_notify,
+        size::IKE_SA_INIT_RESPONSE,
     },
 };
 
@@ -34,10 +35,12 @@ struct Request {
     instance: Option<Instance>,
     state: Option<ElectionState>,
     keys: KeysInUse,
+    evicted: group::EvictedList,
 }
 
 impl Core<'_> {
     /// A request of GSA_AUTH.
+    #[inline(never)]
     pub(crate) fn handle_auth_request(
         &mut self,
         from: SocketAddr,
@@ -58,7 +61,7 @@ impl Core<'_> {
             })
             .ok_or(DropReason::UnknownSpi)?;
         let len = u32::try_from(octets.len()).unwrap_or(u32::MAX);
-        self.derive_keys(row)?;
+        apart::<ROW, _>(|| self.derive_keys(row))?;
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         match &half_open.stage {
             // A repeat of the request that was answered: the same octets again. Whoever sends it need not be the peer,
@@ -67,10 +70,10 @@ impl Core<'_> {
                 half_open.owed = true;
                 return Ok(());
             }
-            HalfOpenStage::Judged { .. } => return Err(DropReason::RepeatedTooSoon),
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. } => {}
+            HalfOpenStage::Keyed { verdict: Some(_), .. } => return Err(DropReason::RepeatedTooSoon),
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {}
         }
-        let request = self.verify_auth_request(row, octets)?;
+        let request = apart::<ROW, _>(|| self.verify_auth_request(row, octets))?;
         if let Some(half_open) = self.half_open_mut(row) {
             half_open.octets = half_open.octets.saturating_add(len);
         }
@@ -78,28 +81,40 @@ impl Core<'_> {
     }
 
     /// The Diffie-Hellman result is computed when it is first needed, and once: a flood of IKE_SA_INIT costs none.
+    #[inline(never)]
     fn derive_keys(&mut self, row: Handle) -> Result<(), DropReason> {
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
         let HalfOpenStage::Init { secret } = &half_open.stage else {
             return Ok(());
         };
-        let (_, payloads) = Payloads::of_message(&half_open.request).map_err(wire_fault)?;
+        let (_, payloads) = Payloads::of_message(&half_open.message).map_err(wire_fault)?;
         let contents = Contents::collect(payloads).map_err(wire_fault)?;
         let (ke, nonce_i) = contents.ke.zip(contents.nonce).ok_or(DropReason::Malformed)?;
         let shared = secret.agree(ke.data).map_err(|_| DropReason::BadKeyMaterial)?;
-        let keys = IkeKeys::derive(
-            &shared,
-            nonce_i,
-            &half_open.nonce,
-            &half_open.spi_i,
-            &half_open.spi_r,
-        );
-        let (sk_pi, sk_pr) = (keys.sk_pi.duplicate(), keys.sk_pr.duplicate());
-        let sa = IkeSa::new(keys, half_open.spi_i, half_open.spi_r, false, 0);
-        half_open.stage = HalfOpenStage::Keyed { sa, sk_pi, sk_pr };
+        let (spi_i, spi_r) = (half_open.spi_i, half_open.spi_r);
+        let mut keys = None;
+        apart::<ROW, _>(|| {
+            keys = Some(IkeKeys::derive(
+                &shared,
+                nonce_i,
+                &half_open.nonce,
+                &spi_i,
+                &spi_r,
+            ));
+        });
+        let keys = keys.ok_or(DropReason::Malformed)?;
+        apart::<ROW, _>(|| {
+            half_open.stage = HalfOpenStage::Keyed {
+                sa: IkeSa::new(&keys, spi_i, spi_r, false, 0),
+                sk_pi: keys.sk_pi.duplicate(),
+                sk_pr: keys.sk_pr.duplicate(),
+                verdict: None,
+            };
+        });
         Ok(())
     }
 
+    #[inline(never)]
     fn verify_auth_request(&self, row: Handle, octets: &mut [u8]) -> Result<Request, DropReason> {
         let half_open = self.half_open(row).ok_or(DropReason::UnknownSpi)?;
         let HalfOpenStage::Keyed { sa, sk_pi, .. } = &half_open.stage else {
@@ -112,7 +127,7 @@ impl Core<'_> {
             .as_ref()
             .and_then(|id| Identity::new(id.id.ty.0, id.id.data));
         let covered = Covered {
-            message: &half_open.request,
+            message: &half_open.message,
             nonce: &half_open.nonce,
             sk_p: sk_pi,
         };
@@ -127,10 +142,12 @@ impl Core<'_> {
             instance: contents.instance,
             state: contents.election_state,
             keys: contents.keys_in_use.unwrap_or_default(),
+            evicted: contents.evicted.map(|evicted| evicted.0).unwrap_or_default(),
         })
     }
 
     /// Mutual authorisation, and what follows for the registrant.
+    #[inline(never)]
     fn judge_request(&mut self, row: Handle, from: SocketAddr, request: Request) -> Result<(), DropReason> {
         let Some(identity) = request.identity else {
             return self.settle_request(row, None, None, AuthAnswer::NotProved, DropReason::BadProof);
@@ -172,7 +189,7 @@ impl Core<'_> {
             }
             return self.settle_request(row, None, Some(identity), refuse(error), reason);
         }
-        let known = self.peers.find(|peer| peer.identity == identity);
+        let known = self.peers.find_identity(&identity);
         let Some(peer) = known.or_else(|| self.make_room_for_peer(&identity, from)) else {
             self.node.alarms.set(crate::io::Alarm::GroupFull, true);
             let answer = refuse(NotifyType::REGISTRATION_FAILED);
@@ -201,6 +218,7 @@ impl Core<'_> {
         self.strangers.retain(|stranger| stranger.address != from);
         crate::counters::bump(&mut self.node.counters.handshakes_answered);
         self.registration(peer, instance.instance, state, &request.keys);
+        self.lesser_told_evictions(peer, &request.evicted);
         self.settle_request(
             row,
             Some(peer),
@@ -222,18 +240,14 @@ impl Core<'_> {
         let now = self.now;
         let own = self.own_identity().clone();
         let half_open = self.half_open_mut(row).ok_or(DropReason::UnknownSpi)?;
-        let stage = core::mem::replace(&mut half_open.stage, HalfOpenStage::Answered);
-        let HalfOpenStage::Keyed { sa, sk_pr, .. } = stage else {
+        let HalfOpenStage::Keyed { verdict, .. } = &mut half_open.stage else {
             return Err(DropReason::UnknownSpi);
         };
-        let identity = identity.unwrap_or(own);
-        half_open.stage = HalfOpenStage::Judged {
-            sa,
-            sk_pr,
+        *verdict = Some(JudgedAuth {
             peer,
-            identity,
+            identity: identity.unwrap_or(own),
             answer,
-        };
+        });
         half_open.owed = true;
         half_open.deadline = now.after(ANSWERED_LIFE);
         if answer == AuthAnswer::Registered {
@@ -252,23 +266,36 @@ impl Core<'_> {
         half_open.owed = false;
         let to = half_open.from;
         let (written, kind) = match &half_open.stage {
-            HalfOpenStage::Init { secret } if half_open.response.is_empty() => {
-                let public = secret.public();
-                (self.write_init_response(row, &public), MessageKind::InitResponse)
+            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { verdict: None, .. } => {
+                let asks = self.creds.public_key().is_some();
+                let half_open = self.half_open(row)?;
+                (
+                    half_open.write_init_response(asks, buffer),
+                    MessageKind::InitResponse,
+                )
             }
-            HalfOpenStage::Init { .. } | HalfOpenStage::Keyed { .. } => (Some(()), MessageKind::InitResponse),
-            HalfOpenStage::Judged { .. } => {
-                (self.write_auth_response(row, buffer), MessageKind::AuthResponse)
+            HalfOpenStage::Keyed { verdict: Some(_), .. } => {
+                let written = apart::<ROW, _>(|| self.write_auth_response(row, buffer));
+                if let (Some(half_open), Some(len)) = (self.half_open_mut(row), written) {
+                    // What is left of the keys goes here.
+                    half_open.stage = HalfOpenStage::Answered;
+                    half_open.message.clear();
+                    // No longer than a datagram, and so than the room.
+                    let _ = half_open.message.extend_from_slice(buffer.get(..len)?);
+                }
+                (written, MessageKind::AuthResponse)
             }
-            HalfOpenStage::Answered => (Some(()), MessageKind::AuthResponse),
+            HalfOpenStage::Answered => {
+                let len = half_open.message.len();
+                buffer.get_mut(..len)?.copy_from_slice(&half_open.message);
+                (Some(len), MessageKind::AuthResponse)
+            }
         };
-        if written.is_none() {
+        let Some(len) = written else {
             self.handshakes.remove(row);
             return self.poll_half_open(buffer);
-        }
+        };
         let half_open = self.half_open_mut(row)?;
-        let len = half_open.response.len();
-        buffer.get_mut(..len)?.copy_from_slice(&half_open.response);
         half_open.octets = half_open
             .octets
             .saturating_add(u32::try_from(len).unwrap_or(u32::MAX));
@@ -289,20 +316,16 @@ impl Core<'_> {
     }
 
     /// The answer to GSA_AUTH: sealed once, kept in the slot. The IKE SA moves to the peer's row.
-    fn write_auth_response(&mut self, row: Handle, buffer: &mut [u8]) -> Option<()> {
+    fn write_auth_response(&mut self, row: Handle, buffer: &mut [u8]) -> Option<usize> {
         let now = self.now;
-        let half_open = self.half_open_mut(row)?;
-        let stage = core::mem::replace(&mut half_open.stage, HalfOpenStage::Answered);
-        let HalfOpenStage::Judged {
-            mut sa,
-            sk_pr,
+        let HalfOpenStage::Keyed { verdict, .. } = &self.half_open(row)?.stage else {
+            return None;
+        };
+        let JudgedAuth {
             peer,
             identity,
             answer,
-        } = stage
-        else {
-            return None;
-        };
+        } = verdict.clone()?;
         let draft = match (peer, answer) {
             (Some(peer), AuthAnswer::Registered) => self.state_for(peer),
             _ => None,
@@ -314,15 +337,21 @@ impl Core<'_> {
             handshakes,
             keys,
             creds,
+            peers,
             ..
         } = self;
         let half_open = handshakes.get_mut(row)?.half_open_mut()?;
-        let (_, payloads) = Payloads::of_message(&half_open.request).ok()?;
+        let mut first = [0; IKE_SA_INIT_RESPONSE];
+        let first_len = half_open.write_init_response(creds.public_key().is_some(), &mut first)?;
+        let (_, payloads) = Payloads::of_message(&half_open.message).ok()?;
         let nonce_i = Contents::collect(payloads).ok()?.nonce?;
+        let HalfOpenStage::Keyed { sa, sk_pr, .. } = &mut half_open.stage else {
+            return None;
+        };
         let covered = Covered {
-            message: &half_open.response,
+            message: first.get(..first_len)?,
             nonce: nonce_i,
-            sk_p: &sk_pr,
+            sk_p: sk_pr,
         };
         let own = &node.config.settings().identity;
         let instance = Instance {
@@ -369,7 +398,7 @@ impl Core<'_> {
                 &header,
                 buffer,
                 |writer| fill(writer, Some(draft)),
-                |wrap, message, slots| draft.wrap(slots?, wrap, keys, node, message),
+                |wrap, message, slots| draft.wrap(slots?, wrap, keys, &node.sas, message),
             )
         });
         if len.is_none() {
@@ -379,11 +408,11 @@ impl Core<'_> {
                 let _ = fill(writer, None);
             });
         }
-        half_open.response = heapless::Vec::from_slice(buffer.get(..len?)?).ok()?;
+        let len = len?;
         half_open.deadline = now.after(ANSWERED_LIFE);
         if let Some(handle) = peer {
-            if let Some(peer) = self.peers.get_mut(handle) {
-                peer.sa = Some(sa);
+            if let Some(peer) = peers.get_mut(handle) {
+                apart::<ROW, _>(|| peer.sa = Some(sa.take_out()));
             }
             self.state_sent(handle, draft.is_some());
             if draft.is_some()
@@ -391,8 +420,9 @@ impl Core<'_> {
                 && let Some(peer) = self.peers.get_mut(handle)
             {
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
         }
-        Some(())
+        Some(len)
     }
 }

@@ -57,19 +57,25 @@ impl IkeSa {
     /// GCKS's own requests begin at 0 (section 4).
     ///
     /// `first_iv` is where this end begins to count its IVs.
-    pub(crate) fn new(keys: IkeKeys, spi_i: [u8; 8], spi_r: [u8; 8], initiator: bool, first_iv: u64) -> Self {
+    pub(crate) fn new(
+        keys: &IkeKeys,
+        spi_i: [u8; 8],
+        spi_r: [u8; 8],
+        initiator: bool,
+        first_iv: u64,
+    ) -> Self {
         let wrap = key_wrap_key(&keys.sk_d);
         let (out, into) = if initiator {
-            (keys.sk_ei, keys.sk_er)
+            (&keys.sk_ei, &keys.sk_er)
         } else {
-            (keys.sk_er, keys.sk_ei)
+            (&keys.sk_er, &keys.sk_ei)
         };
         Self {
             spi_i,
             spi_r,
             initiator,
-            seal: SealKey::starting_at(out, first_iv),
-            open: OpenKey::new(&into),
+            seal: SealKey::starting_at(out.duplicate(), first_iv),
+            open: OpenKey::new(into),
             wrap: if initiator {
                 KeyWrap::Unwraps(wrap)
             } else {
@@ -78,6 +84,24 @@ impl IkeSa {
             next_request: if initiator { 2 } else { 0 },
             expected: if initiator { 0 } else { 2 },
             answered: None,
+        }
+    }
+
+    /// The IKE SA, and none of its keys is left here: it goes from the exchange to the peer.
+    pub(crate) fn take_out(&mut self) -> Self {
+        Self {
+            spi_i: self.spi_i,
+            spi_r: self.spi_r,
+            initiator: self.initiator,
+            seal: self.seal.take_out(),
+            open: self.open.take_out(),
+            wrap: match &mut self.wrap {
+                KeyWrap::Wraps(key) => KeyWrap::Wraps(key.take_out()),
+                KeyWrap::Unwraps(key) => KeyWrap::Unwraps(key.take_out()),
+            },
+            next_request: self.next_request,
+            expected: self.expected,
+            answered: self.answered,
         }
     }
 

@@ -2,8 +2,8 @@
 
 use super::{CheckedState, CheckedTek, TrafficKey};
 use crate::{
-    config::{Expiry, KeyUse, ResumedKey},
-    crypto::ct_eq,
+    config::{Expiry, KeyUse, MAX_RESUMED, ResumedKey},
+    crypto::{ROW, apart, ct_eq},
     io::Alarm,
     node::{Core, ManualStage},
     storage::Handle,
@@ -55,44 +55,67 @@ impl Core<'_> {
             (Some((row, key)), Some(secret)) if !ct_eq(key.tek.expose(), secret.expose()) => {
                 // A state's key displaces another of its id.
                 self.end_key(row);
-                self.insert_from(tek, expires, spi);
+                self.take_key(tek, expires, spi);
             }
             (Some((row, _)), _) => {
+                let soon = self.exposed_end();
                 if let Some(key) = self.keys.get_mut(row) {
+                    let capped = key.exposed && key.state == KeyState::Retiring;
                     key.listed_by = spi.or(key.listed_by);
-                    key.expires = expires;
+                    key.expires = if capped {
+                        expires.min(soon).min(key.expires)
+                    } else {
+                        expires
+                    };
                 }
                 self.advance_key(row, tek.policy.state);
             }
-            (None, Some(_)) => self.insert_from(tek, expires, spi),
+            (None, Some(_)) => self.take_key(tek, expires, spi),
             // A Retiring key that this node never had.
             (None, None) => {}
         }
     }
 
-    fn insert_from(&mut self, tek: &CheckedTek, expires: Instant, spi: Option<[u8; 16]>) {
-        let Some(secret) = &tek.key else { return };
-        let row = self.insert_key(TrafficKey {
-            id: tek.policy.id,
-            tek: secret.duplicate(),
-            state: KeyState::Pending,
-            expires,
-            protocols: tek.policy.protocols.clone().unwrap_or_default(),
-            listed_by: spi,
-            made: 0,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
-        });
-        if let Some(row) = row {
+    fn take_key(&mut self, tek: &CheckedTek, expires: Instant, spi: Option<[u8; 16]>) {
+        if let Some(row) = self.insert_from(tek, expires, spi) {
             self.advance_key(row, tek.policy.state);
         }
     }
 
-    /// A key that the host kept over a restart of itself (section 8).
-    pub(crate) fn resume_key(&mut self, key: &ResumedKey) {
+    /// Puts a state's key into the table, Pending.
+    pub(super) fn insert_from(
+        &mut self,
+        tek: &CheckedTek,
+        expires: Instant,
+        spi: Option<[u8; 16]>,
+    ) -> Option<Handle> {
+        let secret = tek.key.as_ref()?;
+        apart::<ROW, _>(|| {
+            let protocols = tek.policy.protocols.clone().unwrap_or_default();
+            self.insert_key(TrafficKey {
+                listed_by: spi,
+                ..TrafficKey::pending(tek.policy.id, secret.duplicate(), expires, protocols)
+            })
+        })
+    }
+
+    /// Takes over what the host kept over a restart of itself (section 8). Who was sent with comes later in the order of
+    /// activations (section 7).
+    pub(crate) fn resume(&mut self) {
+        for usage in [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending] {
+            for at in 0..MAX_RESUMED {
+                apart::<ROW, _>(|| {
+                    let key = self.node.config.resumed(at);
+                    if let Some(key) = key.filter(|key| key.usage == usage) {
+                        self.resume_key(&key);
+                    }
+                });
+            }
+        }
+        self.node.config.drop_resumed();
+    }
+
+    pub(super) fn resume_key(&mut self, key: &ResumedKey) {
         let mut protocols = ProtocolList::new();
         for (protocol, algorithm) in &key.protocols {
             // Repeated ones count once.
@@ -101,20 +124,8 @@ impl Core<'_> {
                 algorithm: numbers::Algorithm(algorithm.code()),
             });
         }
-        let row = self.insert_key(TrafficKey {
-            id: key.id,
-            tek: key.key.duplicate(),
-            state: KeyState::Pending,
-            expires: self.now.after(key.lifetime),
-            protocols,
-            listed_by: None,
-            made: 0,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
-        });
+        let (tek, expires) = (key.key.duplicate(), self.now.after(key.lifetime));
+        let row = self.insert_key(TrafficKey::pending(key.id, tek, expires, protocols));
         let Some(row) = row else { return };
         if key.usage != KeyUse::Unsent {
             self.advance_key(row, KeyState::Active);
@@ -160,6 +171,7 @@ impl Core<'_> {
             // for want of a successor: not all have heard yet of the one that has come.
             let keep = self.node.config.settings().expiry == Expiry::KeepLast;
             let accepted = self.now.after(self.node.dtd);
+            let soon = self.exposed_end();
             for other in self
                 .keys
                 .rows_mut()
@@ -168,6 +180,9 @@ impl Core<'_> {
                 other.state = KeyState::Retiring;
                 if keep {
                     other.expires = other.expires.max(accepted);
+                }
+                if other.exposed {
+                    other.expires = other.expires.min(soon);
                 }
             }
             self.node.activations = self.node.activations.saturating_add(1);
@@ -231,6 +246,24 @@ impl Core<'_> {
         self.table_changed();
     }
 
+    /// When a key ends that somebody has who was put out, and that is sent with no more: laggards have DTD and the time
+    /// that a lesser office's half has to come over (sections 5.5 and 7).
+    fn exposed_end(&self) -> Instant {
+        self.now.after(self.node.dtd).after(self.hold().times(2))
+    }
+
+    /// Somebody was put out: the keys that are here now may be known outside.
+    pub(super) fn expose_keys(&mut self) {
+        let soon = self.exposed_end();
+        for key in self.keys.rows_mut().filter(|key| key.lives()) {
+            key.exposed = true;
+            if key.state == KeyState::Retiring {
+                key.expires = key.expires.min(soon);
+            }
+        }
+        self.table_changed();
+    }
+
     /// What is not Active goes at once (eviction).
     pub(crate) fn end_all_but_active(&mut self) {
         self.end_keys(|key| key.state != KeyState::Active);
@@ -259,10 +292,7 @@ impl Core<'_> {
     /// A key id is not given to another key until every peer can have forgotten the old one (section 7).
     pub(crate) fn rest_id(&mut self, id: u16, span: Duration) {
         let until = self.now.after(span);
-        if self.node.resting_ids.is_full() {
-            let _ = self.node.resting_ids.pop_front();
-        }
-        let _ = self.node.resting_ids.push_back((id, until));
+        self.node.resting_ids.push(id, until);
     }
 
     pub(crate) fn table_changed(&mut self) {
@@ -284,6 +314,7 @@ impl Core<'_> {
     }
 
     /// Ends keys whose life is over, and manual ones.
+    #[inline(never)]
     pub(crate) fn run_keys(&mut self) {
         let now = self.now;
         if let ManualStage::Ending(at) = self.node.manual

@@ -24,7 +24,7 @@ impl Core<'_> {
         if self.creds.is_shared(identity) {
             return Err(CommandError::SharedKey);
         }
-        let known = self.peers.find(|peer| peer.identity == *identity);
+        let known = self.peers.find_identity(identity);
         if known.is_none() && self.creds.grant(identity) == crate::identity::Grant::NONE {
             return Err(CommandError::UnknownIdentity);
         }
@@ -67,6 +67,9 @@ impl Core<'_> {
                 until,
             });
         }
+        if news {
+            self.expose_keys();
+        }
         let out: heapless::Vec<Handle, 8> = self
             .peers
             .iter()
@@ -97,6 +100,24 @@ impl Core<'_> {
         }
     }
 
+    /// Who registered here says whom it put out. It is believed if it is an office that merges and may serve here
+    /// (section 5.5, merge, step 1). Those may be members of this office: a new Rekey SA at once, and a new key that
+    /// they are not given.
+    pub(crate) fn lesser_told_evictions(&mut self, row: Handle, list: &EvictedList) {
+        let believed = self.peers.get(row).is_some_and(|peer| {
+            let office = peer
+                .registrant
+                .is_some_and(|row| row.office && row.merging.is_some());
+            office && self.creds.grant(&peer.identity).may_serve
+        });
+        if believed && self.note_evicted(list) {
+            self.renew_rekey_sa();
+            self.roll(Input::Replaced);
+            self.node.sas.forget_formers();
+            self.roll(Input::Want(RekeyReason::Compromise));
+        }
+    }
+
     /// A new Rekey SA and a new Pending key, to each remaining member by unicast; GSA_REKEY under the new one follows
     /// when all have acknowledged, or after 2 x hold.
     fn change_everything(&mut self) {
@@ -118,13 +139,14 @@ impl Core<'_> {
         if let Some(office) = self.node.office.as_mut() {
             office.next = None;
         }
-        self.node.sas.next = None;
+        self.node.sas.drop_next();
         self.make_next_sa();
         self.commit_next_sa();
         for peer in self.peers.rows_mut() {
             if let Some(registrant) = peer.registrant.as_mut().filter(|row| row.given) {
                 registrant.acked = None;
                 peer.push = peer.sa.is_some();
+                self.node.pushes_owed = true;
             }
         }
     }

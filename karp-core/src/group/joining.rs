@@ -6,7 +6,7 @@ use crate::{
     exchange::Purpose,
     identity::Identity,
     io::{Role, Timer},
-    node::{Core, digest},
+    node::{Core, PenaltyKey},
     peer::Peer,
     storage::Handle,
     time::Duration,
@@ -32,6 +32,7 @@ impl Core<'_> {
     }
 
     /// *Join* is due: the heir, or whoever claims the office.
+    #[inline(never)]
     pub(crate) fn run_join(&mut self) {
         let heir = match self.node.election {
             Election::Member(Member::Joining(_, heir)) => Handle::from_number(heir.0),
@@ -94,6 +95,7 @@ impl Core<'_> {
 
     /// A member that joins an heir always has an attempt under way or one planned; whatever ended the last one, the
     /// joining has failed then.
+    #[inline(never)]
     pub(crate) fn run_joining(&mut self) {
         let joining = matches!(self.node.election, Election::Member(Member::Joining(..)));
         if joining && self.attempts() == 0 && !self.node.timers.is_set(Timer::Join) {
@@ -177,7 +179,10 @@ impl Core<'_> {
             .filter(|(_, identity, _)| self.may_be_candidate(identity))
             .filter(|(address, identity, _)| {
                 !self.is_attempting(*address)
-                    && !self.node.penalties.bars(&(*address, digest(identity)), self.now)
+                    && !self
+                        .node
+                        .penalties
+                        .bars(&PenaltyKey::new(*address, identity), self.now)
             })
             .filter(move |(_, identity, claim)| !rival || self.is_greater(identity, claim))
     }

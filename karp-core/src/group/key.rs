@@ -25,6 +25,8 @@ pub struct TrafficKey {
     pub(crate) activation: u32,
     /// When the GCKS may leave it out of the state.
     pub(crate) omit_at: Option<Instant>,
+    /// Somebody was put out since it came here, and may have it: once it is not sent with any more it ends soon.
+    pub(crate) exposed: bool,
     /// The host was told of this state; `None` if it was not told of the key at all.
     pub(crate) told: Option<KeyState>,
     /// It is no key any more; the row waits until the host was told.
@@ -32,6 +34,25 @@ pub struct TrafficKey {
 }
 
 impl TrafficKey {
+    /// A Pending key that no state has listed, not made by this office and not told to the host.
+    pub(crate) fn pending(id: u16, tek: Secret<32>, expires: Instant, protocols: ProtocolList) -> Self {
+        Self {
+            id,
+            tek,
+            state: KeyState::Pending,
+            expires,
+            protocols,
+            listed_by: None,
+            made: 0,
+            was_active: false,
+            activation: 0,
+            omit_at: None,
+            exposed: false,
+            told: None,
+            gone: false,
+        }
+    }
+
     /// What KEYS_IN_USE shows of it.
     pub(crate) fn check(&self) -> [u8; 8] {
         key_check(&self.tek, self.id)

@@ -3,7 +3,12 @@
 
 use super::Office;
 use crate::{
-    announcement::Heard, node::Core, peer::Peer, storage::Handle, stranger::Stranger, time::Instant,
+    announcement::Heard,
+    node::Core,
+    peer::Peer,
+    storage::{Handle, earlier},
+    stranger::Stranger,
+    time::Instant,
     wire::NodeState,
 };
 
@@ -16,7 +21,7 @@ impl Core<'_> {
         let Some(office) = self.node.office.as_ref() else {
             return;
         };
-        let (own, next) = (office.spi, office.next.as_ref().map(|next| next.spi));
+        let (own, next) = (office.spi, office.next);
         let now = self.now;
         let pause = self.hello().times(2);
         let leaving = self.peers.get(row).is_some_and(Peer::is_leaving);
@@ -36,6 +41,7 @@ impl Core<'_> {
             if peer.sa.is_some() && now.since(registrant.asked) >= pause {
                 registrant.asked = now;
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
             return;
         }
@@ -45,6 +51,7 @@ impl Core<'_> {
         registrant.confirmed = true;
         registrant.heard = now;
         peer.joined = true;
+        self.node.joins_untold |= !peer.told_joined;
         if heard.claim.rekey_sa != heard.under {
             return;
         }
@@ -70,6 +77,7 @@ impl Core<'_> {
             peer.push = false;
             peer.reply = None;
             peer.joined = false;
+            self.node.joins_untold = true;
         }
         self.node.stirred = true;
     }
@@ -81,6 +89,7 @@ impl Core<'_> {
         {
             registrant.live = false;
             peer.joined = false;
+            self.node.joins_untold = true;
             self.node.stirred = true;
         }
     }
@@ -112,6 +121,7 @@ impl Core<'_> {
                     if registrant.confirmed && peer.sa.is_some() {
                         registrant.silent = true;
                         peer.push = true;
+                        self.node.pushes_owed = true;
                     } else {
                         // Live from its request on, and no longer if it was not heard so within 2 x hold.
                         registrant.live = false;
@@ -137,32 +147,55 @@ impl Core<'_> {
             }
         }
         self.node.stirred |= stirred;
+        self.node.joins_untold |= stirred;
         if let Some(office) = self.node.office.as_mut() {
             office.registrants_due = Some(next);
         }
     }
 
-    /// Something was heard or sent that can bring a registrant's deadline forward.
+    /// Something was heard or sent that can bring any registrant's deadline forward.
     pub(crate) fn registrants_changed(&mut self) {
         if let Some(office) = self.node.office.as_mut() {
             office.registrants_due = None;
+            office.formers_until = Instant::END;
         }
+    }
+
+    /// The same of one of them: the others need not be looked at.
+    pub(crate) fn registrant_changed(&mut self, row: Handle) {
+        let deadline = self
+            .peers
+            .get(row)
+            .and_then(|peer| self.registrant_deadline(peer));
+        if let Some(office) = self.node.office.as_mut() {
+            office.registrants_due =
+                earlier(office.registrants_due, deadline).filter(|_| office.registrants_due.is_some());
+        }
+    }
+
+    /// No registrant's deadline is earlier; `None` if that is not known.
+    pub(crate) fn earliest_registrant(&self) -> Option<Instant> {
+        self.node
+            .office
+            .as_ref()
+            .map_or(Some(Instant::END), |office| office.registrants_due)
     }
 
     /// When the next registrant falls silent.
     pub(crate) fn next_registrant_deadline(&self) -> Option<Instant> {
-        let hold = self.hold();
-        let at = |peer: &Peer| {
-            let registrant = peer.registrant?;
-            if !registrant.given {
-                return Some(registrant.given_up_at(hold));
-            }
-            if !registrant.live || registrant.silent {
-                return None;
-            }
-            peer.silent_at()
-        };
+        let at = |peer: &Peer| self.registrant_deadline(peer);
         self.peers.rows().filter_map(at).min()
+    }
+
+    fn registrant_deadline(&self, peer: &Peer) -> Option<Instant> {
+        let registrant = peer.registrant?;
+        if !registrant.given {
+            return Some(registrant.given_up_at(self.hold()));
+        }
+        if !registrant.live || registrant.silent {
+            return None;
+        }
+        peer.silent_at()
     }
 
     /// Section 7, *an heir*: whom it hears under a Rekey SA that it inherited and who has not registered yet.
@@ -174,16 +207,61 @@ impl Core<'_> {
     /// Section 7, *an heir*: for hold, and until all that it hears under an inherited Rekey SA have registered.
     pub(crate) fn heir_waits(&self, office: &Office) -> bool {
         let wait = || self.now < office.took.after(self.hold());
-        office.heir && (wait() || self.peers.rows().any(|peer| self.counts_for_heir(office, peer)))
+        office.heir && (wait() || self.waits_for_unregistered(office))
+    }
+
+    /// Whether somebody is heard that an heir waits for. Mostly nobody can be, and then they are not looked through.
+    pub(crate) fn waits_for_unregistered(&self, office: &Office) -> bool {
+        let mut peers = self.peers.rows();
+        let waits = |peer| self.counts_for_heir(office, peer);
+        if self.now < office.formers_until {
+            return office.heir && peers.any(waits);
+        }
+        debug_assert!(!office.heir || !peers.any(waits), "whom an heir hears is noted");
+        false
+    }
+
+    /// Until when an heir may wait for `peer`, whatever else has to be true of it.
+    fn former_until(office: &Office, peer: &Peer) -> Option<Instant> {
+        peer.under.filter(|spi| *spi != office.spi)?;
+        Some(peer.heard?.max(office.took).after(peer.hold()?.times(2)))
+    }
+
+    /// `row` was heard.
+    pub(crate) fn former_heard(&mut self, row: Handle) {
+        if let (Some(office), Some(peer)) = (self.node.office.as_mut(), self.peers.get(row))
+            && let Some(until) = Self::former_until(office, peer)
+        {
+            office.formers_until = office.formers_until.max(until);
+        }
+    }
+
+    /// Finds out until when an heir may wait for anybody, if that is not known.
+    pub(crate) fn find_formers(&mut self) {
+        let Some(office) = self
+            .node
+            .office
+            .as_mut()
+            .filter(|office| office.heir && office.formers_until == Instant::END)
+        else {
+            return;
+        };
+        let untils = self
+            .peers
+            .rows()
+            .filter_map(|peer| Self::former_until(office, peer));
+        office.formers_until = untils.max().unwrap_or(office.took);
     }
 
     /// Whether a hint is heard of somebody that may join and has not registered. That may be a router that restarted and
     /// has keys to show, or comes from another half; it holds up a rollover for a time and nothing else (section 7).
     pub(crate) fn somebody_knocks(&self) -> bool {
         let registered = |stranger: &Stranger| {
-            let mut peers = self.peers.rows();
-            let counts = |peer: &Peer| peer.registrant.is_some_and(|row| row.live || !row.given);
-            peers.any(|peer| peer.identity == stranger.identity && counts(peer))
+            let row = self.peers.find_identity(&stranger.identity);
+            let registrant = row
+                .and_then(|row| self.peers.get(row))
+                .and_then(|peer| peer.registrant);
+            registrant.is_some_and(|row| row.live || !row.given)
         };
         self.strangers
             .rows()
@@ -203,14 +281,16 @@ impl Core<'_> {
             return None;
         }
         let patience = peer.hold()?.times(2);
-        let silent = peer.heard?.max(office.took).after(patience);
+        // Whoever speaks and does not register is not waited for beyond the time at which a successor of the Active key
+        // is due: an attacker may play what a dead router said.
+        let silent = peer.heard?.max(office.took).after(patience).min(office.patience);
         // Who announces another office's Rekey SA is waited for until 2 x hold after that was first heard.
         let other = self.node.sas.find(&under).and_then(|sa| sa.other_office);
         Some(other.map_or(silent, |at| at.after(self.hold().times(2)).min(silent)))
     }
 
     pub(crate) fn next_heir_deadline(&self, office: &Office) -> Option<Instant> {
-        if !office.heir {
+        if !office.heir || self.now >= office.formers_until {
             return None;
         }
         let deadlines = self

@@ -3,7 +3,7 @@
 use super::TrafficKey;
 use crate::{
     command::RekeyReason,
-    crypto::Secret,
+    crypto::{ROW, Secret, apart},
     node::Core,
     storage::Handle,
     time::Duration,
@@ -33,6 +33,7 @@ impl Core<'_> {
         };
         office.key_due = expires.map(|at| at.before(lifetime.divided(4)).before(dtd));
         office.force_due = expires.map(|at| at.before(dtd));
+        office.patience = office.patience.max(office.key_due.unwrap_or(office.took));
     }
 
     /// A new traffic key, Pending, under an id drawn at random from those not in use (section 6).
@@ -48,7 +49,6 @@ impl Core<'_> {
             });
         }
         let expires = self.now.after(settings.key_lifetime);
-        let tek = Secret::random(self.rng);
         let Some(office) = self.node.office.as_mut() else {
             return;
         };
@@ -60,19 +60,12 @@ impl Core<'_> {
             office.floor = office.floor.max(made);
         }
         office.started = Some(id);
-        self.insert_key(TrafficKey {
-            id,
-            tek,
-            state: KeyState::Pending,
-            expires,
-            protocols,
-            listed_by: None,
-            made,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
+        apart::<ROW, _>(|| {
+            let tek = Secret::random(self.rng);
+            self.insert_key(TrafficKey {
+                made,
+                ..TrafficKey::pending(id, tek, expires, protocols)
+            });
         });
     }
 
@@ -89,13 +82,14 @@ impl Core<'_> {
             let keys = self.keys.rows().map(|key| key.id);
             let manual = settings.manual_keys.iter().map(|key| key.id);
             let resting = self.node.resting_ids.iter().filter(|(_, until)| *until > now);
-            free(from, last, keys.chain(manual).chain(resting.map(|(id, _)| *id)))
+            free(from, last, keys.chain(manual).chain(resting.map(|(id, _)| id)))
         };
         let blocks = || (first..=last).step_by(64).map(|from| (from, free_from(from)));
         let count: u32 = blocks().map(|(_, free)| free.count_ones()).sum();
         if count == 0 {
-            let mut oldest = self.node.resting_ids.iter().map(|(id, _)| *id);
+            let mut oldest = self.node.resting_ids.iter().map(|(id, _)| id);
             let rested = oldest.find(|id| (first..=last).contains(id) && !taken(*id));
+            drop(oldest);
             return rested.or_else(|| self.reclaim_key_id());
         }
         let nth = self.rng.next_u64().checked_rem(u64::from(count)).unwrap_or(0);

@@ -3,11 +3,11 @@
 use super::{CheckedState, NewRekeySa};
 use crate::{
     announcement::Heard,
-    crypto::SigningKey,
+    crypto::{ROW, apart},
     election::{Effect, Input, Member, Span, Who},
     exchange::Purpose,
     io::{Role, Timer},
-    node::{Core, RekeySa, digest},
+    node::{Core, PenaltyKey, RekeySa},
     peer::{self, Peer},
     sealed::Request,
     storage::Handle,
@@ -37,7 +37,6 @@ pub(crate) struct Membership {
 pub(crate) struct Legacy {
     pub(crate) successor: [u8; 8],
     pub(crate) until: Instant,
-    pub(crate) term_key: Option<SigningKey>,
 }
 
 impl Membership {
@@ -113,6 +112,7 @@ impl Core<'_> {
             if let Some(peer) = self.peers.get_mut(membership.gcks) {
                 peer.sa = None;
                 peer.joined = false;
+                self.node.joins_untold = true;
             }
         }
         if self.node.office.is_none() {
@@ -143,7 +143,7 @@ impl Core<'_> {
         }
         // One that could not be joined a moment ago must not keep this node from its turn.
         let may_serve = self.peers.get(row).is_some_and(|peer| {
-            let key = (peer.address, digest(&peer.identity));
+            let key = PenaltyKey::new(peer.address, &peer.identity);
             self.may_be_candidate(&peer.identity) && !self.node.penalties.bars(&key, self.now)
         });
         if !serves || !may_serve {
@@ -167,7 +167,7 @@ impl Core<'_> {
     fn heard_gcks(&mut self, heard: &Heard, serves: bool) {
         let now = self.now;
         let hello = self.hello();
-        let applied = self.node.sas.current.as_ref().map(|sa| (sa.spi, sa.applied));
+        let applied = self.node.sas.current().map(|sa| (sa.spi, sa.applied));
         let own_instance = self.node.instance;
         let current = self.node.sas.current_spi();
         let known = heard
@@ -248,7 +248,7 @@ impl Core<'_> {
         gcks: Handle,
         instance: [u8; 8],
         purpose: Purpose,
-        state: Option<CheckedState>,
+        state: Option<&CheckedState>,
     ) {
         if purpose == Purpose::Rival || self.node.office.is_some() {
             return self.rival_registered(gcks, instance, state);
@@ -258,6 +258,7 @@ impl Core<'_> {
             if let Some(old) = self.peers.get_mut(old.gcks) {
                 old.sa = None;
                 old.joined = false;
+                self.node.joins_untold = true;
             }
         }
         match state.filter(|state| state.rekey_sa.is_some()) {
@@ -276,12 +277,13 @@ impl Core<'_> {
     }
 
     /// Applies a whole state from the GCKS that this node is registered with.
-    pub(crate) fn apply_whole(&mut self, gcks: Handle, mut state: CheckedState) {
-        let Some(new) = state.rekey_sa.take() else { return };
+    pub(crate) fn apply_whole(&mut self, gcks: Handle, state: &CheckedState) {
+        let Some(new) = &state.rekey_sa else { return };
         let (spi, generation) = (new.spi, new.generation);
-        self.take_rekey_sa(new);
+        self.take_rekey_sa(new, new.auth_key, generation);
         if let Some(peer) = self.peers.get_mut(gcks) {
             peer.joined = true;
+            self.node.joins_untold = true;
         }
         // Section 7, eviction: all older keys go, those of former offices too, which the one that evicts may not know
         // and so cannot omit. What it lists goes with the update that ends the eviction.
@@ -292,29 +294,28 @@ impl Core<'_> {
                 key.listed_by = Some(spi);
             }
         }
-        self.apply_keys(&state, Some(spi), true);
-        let applied = self.node.sas.current.as_ref().map_or(generation, |sa| sa.applied);
+        self.apply_keys(state, Some(spi), true);
+        let applied = self.node.sas.current().map_or(generation, |sa| sa.applied);
         self.node.installs.applied(spi, applied);
         self.schedule_acknowledgement();
     }
 
-    /// Makes `new` the current Rekey SA, if it is not already.
-    pub(crate) fn take_rekey_sa(&mut self, new: NewRekeySa) {
+    /// Makes `new` the current Rekey SA at this generation, if it is not already.
+    pub(crate) fn take_rekey_sa(&mut self, new: &NewRekeySa, auth_key: Option<[u8; 32]>, generation: u32) {
         let now = self.now;
-        if let Some(current) = self.node.sas.current.as_mut().filter(|sa| sa.spi == new.spi) {
-            current.applied = current.applied.max(new.generation);
+        if let Some(current) = self.node.sas.current_mut().filter(|sa| sa.spi == new.spi) {
+            current.applied = current.applied.max(generation);
             return;
         }
-        let Some(keys) = new.keys else { return };
+        let Some(keys) = &new.keys else { return };
         // A delayed state may bring one that this node had already: what was applied under it stays applied.
         let applied = self
             .node
             .sas
             .find(&new.spi)
-            .map_or(new.generation, |sa| sa.applied.max(new.generation));
-        self.node
-            .sas
-            .replace(RekeySa::new(new.spi, keys, new.auth_key, applied), now);
+            .map_or(generation, |sa| sa.applied.max(generation));
+        let sas = &mut self.node.sas;
+        apart::<ROW, _>(|| sas.replace(RekeySa::new(new.spi, keys, auth_key, applied), now));
         // What N(INSTANCE) said holds until this node's own Rekey SA changes (section 4), but for the GCKS, which has
         // just proved itself.
         let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
@@ -330,7 +331,7 @@ impl Core<'_> {
         &mut self,
         from: Handle,
         evicted: &super::EvictedList,
-        state: Option<CheckedState>,
+        state: Option<&CheckedState>,
     ) {
         let now = self.now;
         self.hear_of_evictions(evicted);
@@ -355,11 +356,12 @@ impl Core<'_> {
             }
         } else if waits {
             // It comes from another half, and is given the keys that are made for both (section 7).
-            self.apply_keys(&state, None, false);
+            self.apply_keys(state, None, false);
         }
     }
 
     /// What time does to a membership.
+    #[inline(never)]
     pub(crate) fn run_membership(&mut self) {
         let (now, hold) = (self.now, self.hold());
         if self
@@ -369,6 +371,7 @@ impl Core<'_> {
             .is_some_and(|legacy| legacy.until <= now)
         {
             self.node.legacy = None;
+            self.node.term_key = None;
         }
         let Some(membership) = self.node.membership.as_ref() else {
             return;

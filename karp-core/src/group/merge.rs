@@ -4,7 +4,7 @@
 use core::net::SocketAddr;
 
 use super::{
-    CheckedState, Membership, Office, TrafficKey,
+    CheckedState, CheckedTek, Membership, Office, TrafficKey,
     membership::who,
     rollover::{Input, Phase},
 };
@@ -117,6 +117,17 @@ impl Core<'_> {
         state.state == NodeState::Gcks && (merging || handing_off || self.is_greater(identity, &state))
     }
 
+    /// Whether a registrant merges: mostly none does, and then they are not looked through.
+    pub(crate) fn somebody_merges(&self) -> bool {
+        let merges = |row: Registrant| row.merging.is_some();
+        let mut registrants = self.peers.rows().filter_map(|peer| peer.registrant);
+        if self.node.office.as_ref().is_some_and(|office| office.merges) {
+            return registrants.any(merges);
+        }
+        debug_assert!(!registrants.any(merges), "who begins to merge says so");
+        false
+    }
+
     /// Whether a lesser office has registered here and was not given the state yet.
     pub(crate) fn office_merges_here(&self) -> bool {
         let merges = |row: Registrant| row.office && row.merging.is_some();
@@ -179,7 +190,7 @@ impl Core<'_> {
     }
 
     /// This office has registered with another one.
-    pub(crate) fn rival_registered(&mut self, row: Handle, instance: [u8; 8], state: Option<CheckedState>) {
+    pub(crate) fn rival_registered(&mut self, row: Handle, instance: [u8; 8], state: Option<&CheckedState>) {
         let greater = self
             .peers
             .get(row)
@@ -213,7 +224,7 @@ impl Core<'_> {
     }
 
     /// What the greater office gave: keys for both halves, or at the end the whole state.
-    pub(crate) fn merge_state(&mut self, from: Handle, state: Option<CheckedState>) {
+    pub(crate) fn merge_state(&mut self, from: Handle, state: Option<&CheckedState>) {
         let merging = self
             .node
             .office
@@ -240,16 +251,16 @@ impl Core<'_> {
             return;
         }
         // One that is Active already comes first: what is Pending beside it is newer.
-        let mut teks = state.teks;
-        teks.sort_unstable_by_key(|tek| tek.policy.state != KeyState::Active);
-        for tek in teks {
-            let Some(secret) = tek.key else { continue };
+        let active = |tek: &&CheckedTek| tek.policy.state == KeyState::Active;
+        let others = state.teks.iter().filter(|tek| !active(tek));
+        for tek in state.teks.iter().filter(active).chain(others) {
+            let Some(secret) = &tek.key else { continue };
             let known = self.keys.find(|key| key.lives() && key.id == tek.policy.id);
             let known = known.and_then(|row| self.keys.get(row));
             // One that was abandoned with an earlier merge is distributed anew.
             let usable = |key: &TrafficKey| key.state != KeyState::Retiring || key.was_active;
             if !known.is_some_and(|key| usable(key) && ct_eq(key.tek.expose(), secret.expose())) {
-                self.adopt(tek.policy.id, secret, tek.policy.lifetime_s, tek.policy.protocols);
+                self.adopt(tek);
             }
             if tek.policy.state == KeyState::Active {
                 self.roll(Input::AdoptActive);
@@ -257,32 +268,15 @@ impl Core<'_> {
         }
     }
 
-    fn adopt(
-        &mut self,
-        id: u16,
-        tek: crate::crypto::Secret<32>,
-        lifetime_s: u32,
-        protocols: Option<crate::wire::ProtocolList>,
-    ) {
-        if let Some(row) = self.keys.find(|key| key.lives() && key.id == id) {
+    fn adopt(&mut self, tek: &CheckedTek) {
+        if let Some(row) = self.keys.find(|key| key.lives() && key.id == tek.policy.id) {
             self.end_key(row);
         }
         self.retire_pending();
-        let expires = self.now.after(Duration::from_secs(u64::from(lifetime_s)));
-        self.insert_key(TrafficKey {
-            id,
-            tek,
-            state: KeyState::Pending,
-            expires,
-            protocols: protocols.unwrap_or_default(),
-            listed_by: None,
-            made: 0,
-            was_active: false,
-            activation: 0,
-            omit_at: None,
-            told: None,
-            gone: false,
-        });
+        let expires = self
+            .now
+            .after(Duration::from_secs(u64::from(tek.policy.lifetime_s)));
+        self.insert_from(tek, expires, None);
         self.roll(Input::Adopt);
     }
 
@@ -339,6 +333,10 @@ impl Core<'_> {
             }
             self.node.stirred = true;
         }
+        let merges = self.somebody_merges();
+        if let Some(office) = self.node.office.as_mut() {
+            office.merges = merges;
+        }
         if self
             .node
             .office
@@ -356,6 +354,7 @@ impl Core<'_> {
         };
         office.rollover.phase() == Phase::Steady
             && !office.rollover.is_wanted()
+            && office.merges
             && self.peers.rows().filter_map(|peer| peer.registrant).any(waiting)
     }
 }

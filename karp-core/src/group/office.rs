@@ -7,7 +7,7 @@ use super::{
 };
 use crate::{
     command::RekeyReason,
-    crypto::{RekeySaKeys, SealKey, SigningKey, WrapKey},
+    crypto::{ROW, RekeySaKeys, SigningKey, apart},
     election::{self, Election, Gcks},
     io::{Alarm, Timer},
     node::{Core, ManualStage, RekeySa},
@@ -17,21 +17,12 @@ use crate::{
     wire::{KeyState, MAX_DATAGRAM},
 };
 
-/// The next Rekey SA of an office, while it is being distributed.
-pub(crate) struct NextSa {
-    pub(crate) spi: [u8; 16],
-    seal: SealKey,
-    wrap: WrapKey,
-}
-
 /// A term of office.
 pub(crate) struct Office {
+    /// The Rekey SA that it serves under, the node's current one.
     pub(crate) spi: [u8; 16],
-    pub(crate) seal: SealKey,
-    pub(crate) wrap: WrapKey,
-    pub(crate) next: Option<NextSa>,
-    /// Signs announcements and updates of this term (section 6).
-    pub(crate) term_key: Option<SigningKey>,
+    /// The next one, while it is being distributed.
+    pub(crate) next: Option<[u8; 16]>,
     /// The Message ID of the next update.
     pub(crate) next_message_id: u32,
     pub(crate) rollover: Rollover,
@@ -57,9 +48,17 @@ pub(crate) struct Office {
     /// When the Active key's successor is due, and when it is activated without the laggards.
     pub(super) key_due: Option<Instant>,
     pub(super) force_due: Option<Instant>,
+    /// How long an heir waits for those that it hears and that do not register.
+    pub(super) patience: Instant,
     pub(crate) evict_due: Option<Instant>,
     /// Until then no registrant falls silent and none that waits is given up; `None` if that has to be found out.
     pub(crate) registrants_due: Option<Instant>,
+    /// After this nobody counts whom an heir hears under another Rekey SA than its own; `END` if that has to be found out.
+    pub(crate) formers_until: Instant,
+    /// A registrant may be merging. While none is, nobody asks them one by one.
+    pub(crate) merges: bool,
+    /// Where in the table of peers somebody was found last who is waited for: the next look begins there.
+    laggard: usize,
     /// Before this nothing new begins (an heir's wait, the pause after a merge).
     pub(crate) quiet_until: Option<Instant>,
     /// A lesser office was given the state: until then its half has time to register.
@@ -104,31 +103,35 @@ impl Office {
 }
 
 impl Core<'_> {
-    /// A fresh random Rekey SA: for every term, at the end of its lifetime, for every eviction (section 3).
-    fn make_rekey_sa(&mut self) -> ([u8; 16], RekeySaKeys, SealKey, WrapKey) {
+    /// A fresh random Rekey SA: for every term, at the end of its lifetime, for every eviction (section 3). It is the
+    /// current one at once, or the `next` one.
+    fn make_rekey_sa(&mut self, auth_key: Option<[u8; 32]>, next: bool) -> [u8; 16] {
         let mut spi = [0; 16];
         self.rng.fill_bytes(&mut spi);
-        let keys = RekeySaKeys::random(self.rng, &spi);
-        // The only places where this Rekey SA seals and wraps.
-        let (seal, wrap) = (
-            SealKey::new(keys.gsk_e.duplicate()),
-            WrapKey::new(keys.gsk_w.duplicate()),
-        );
-        (spi, keys, seal, wrap)
+        let now = self.now;
+        let (sas, rng) = (&mut self.node.sas, &mut *self.rng);
+        apart::<ROW, _>(|| {
+            let keys = RekeySaKeys::random(rng, &spi);
+            let sa = RekeySa::own(spi, &keys, auth_key);
+            if next {
+                sas.set_next(sa);
+            } else {
+                sas.replace(sa, now);
+            }
+        });
+        spi
     }
 
     /// Takes office with the traffic keys that this node has, unchanged, under a Rekey SA of its own (section 5.5).
+    #[inline(never)]
     pub(crate) fn take_office(&mut self) {
-        let (spi, keys, seal, wrap) = self.make_rekey_sa();
+        // Who has keys but no Rekey SA any more (it woke, or it was resumed) has others to wait for just the same.
+        let follows = self.node.sas.current().is_some();
         let settings = self.node.config.settings();
         let (sa_life, interval) = (settings.rekey_sa_lifetime, settings.min_rekey);
-        let term_key = settings
-            .controller_signatures
-            .then(|| SigningKey::generate(self.rng));
-        let auth_key = term_key.as_ref().map(SigningKey::public);
+        let signs = settings.controller_signatures;
+        let spi = self.begin_term(signs);
         let now = self.now;
-        // Who has keys but no Rekey SA any more (it woke, or it was resumed) has others to wait for just the same.
-        let follows = self.node.sas.current.is_some();
         let heir = follows || self.sending_key().is_some();
         let own_instance = self.node.instance;
         let handed_over = self
@@ -143,6 +146,7 @@ impl Core<'_> {
         self.node.legacy = None;
         self.node.purge = false;
         self.sealed.retain(|_| false);
+        self.node.joins_untold = true;
         for peer in self.peers.rows_mut() {
             peer.sa = None;
             peer.registrant = None;
@@ -158,10 +162,7 @@ impl Core<'_> {
         let inherited = self.sending_key().is_some();
         self.node.office = Some(Office {
             spi,
-            seal,
-            wrap,
             next: None,
-            term_key,
             next_message_id: 0,
             rollover: if inherited {
                 Rollover::inheriting(0)
@@ -183,8 +184,12 @@ impl Core<'_> {
             rests_until: None,
             key_due: None,
             force_due: None,
+            patience: now.after(self.hold().times(4)),
             evict_due: None,
             registrants_due: None,
+            formers_until: Instant::END,
+            merges: false,
+            laggard: 0,
             quiet_until: None,
             joins_until: None,
             gate_due: None,
@@ -199,7 +204,6 @@ impl Core<'_> {
             completed: None,
             told_completed: None,
         });
-        self.node.sas.replace(RekeySa::new(spi, keys, auth_key, 0), now);
         // An inherited Pending key may be in use somewhere already, for its Activate went out before the old GCKS
         // died: it becomes Retiring (section 7). A new office always makes its own key.
         self.retire_pending();
@@ -221,12 +225,29 @@ impl Core<'_> {
         }
     }
 
+    /// The Rekey SA of a new term, and the key that signs it.
+    fn begin_term(&mut self, signs: bool) -> [u8; 16] {
+        let spi = self.make_rekey_sa(None, false);
+        let (node, rng) = (&mut *self.node, &mut *self.rng);
+        node.term_key = None;
+        if signs {
+            apart::<ROW, _>(|| node.term_key = Some(SigningKey::generate(rng)));
+        }
+        let auth_key = node.term_key.as_ref().map(SigningKey::public);
+        if let Some(sa) = node.sas.current_mut() {
+            sa.auth_key = auth_key;
+        }
+        spi
+    }
+
     /// Gives the office up. The traffic keys stay, and so does the Rekey SA until another replaces it, but nothing is
     /// sealed under it any more.
     pub(crate) fn resign(&mut self) {
-        let Some(office) = self.node.office.take() else {
+        let Some(office) = self.node.office.as_ref() else {
             return;
         };
+        let merged = office.merging.is_some();
+        self.node.office = None;
         let successor = match self.node.election {
             // The state is the one after the step: the successor is whom this node joins or follows.
             Election::Member(election::Member::Joining(to, _) | election::Member::Following(to)) => self
@@ -240,17 +261,19 @@ impl Core<'_> {
             self.node.legacy = Some(Legacy {
                 successor: successor.instance,
                 until,
-                term_key: office.term_key,
             });
-            if office.merging.is_some() {
+            if merged {
                 crate::counters::bump(&mut self.node.counters.merges);
             } else {
                 crate::counters::bump(&mut self.node.counters.handoffs);
             }
+        } else {
+            self.node.term_key = None;
         }
-        self.node.sas.next = None;
+        self.node.sas.seal_no_more();
         let gcks = self.node.membership.as_ref().map(|membership| membership.gcks);
         self.sealed.retain(|sealed| Some(sealed.peer) == gcks);
+        self.node.joins_untold = true;
         for (row, peer) in self.peers.iter_mut() {
             peer.registrant = None;
             peer.holder = None;
@@ -274,18 +297,22 @@ impl Core<'_> {
     }
 
     /// What the rollover has to know for a step with `input`. The members are asked one after the other until the
-    /// answer is clear: an office with a thousand of them looks at one when it has just made an update.
-    pub(super) fn view(&self, input: Input) -> Option<View> {
+    /// answer is clear: an office with a thousand of them looks at one when it has just made an update, and later begins
+    /// with the one that kept it waiting the last time. Returns that place as well.
+    pub(super) fn view(&self, input: Input) -> Option<(View, usize)> {
         let office = self.node.office.as_ref()?;
         let now = self.now;
         let confirmed = self.node.installs.is_confirmed();
-        let waits_for_unregistered =
-            office.heir && self.peers.rows().any(|peer| self.counts_for_heir(office, peer));
+        let waits_for_unregistered = self.waits_for_unregistered(office);
         let next = office.generation().saturating_add(1);
         let compared = office.rollover.compares(input, next);
         let mut acknowledged = Some(u32::MAX);
         let mut sa_acknowledged = confirmed;
-        for registrant in self.peers.rows().filter_map(|peer| peer.registrant) {
+        let mut laggard = 0;
+        for (at, peer) in self.peers.rows_from(office.laggard) {
+            let Some(registrant) = peer.registrant else {
+                continue;
+            };
             if let Some(after) = registrant.merging {
                 // Section 5.5: that the lesser office shows the key is its half's acknowledgement.
                 // One that is continuing is given the state first, the Pending key with it.
@@ -304,11 +331,24 @@ impl Core<'_> {
                 sa_acknowledged &= has;
             }
             if compared.is_some() && acknowledged < compared {
+                laggard = at;
                 break;
             }
         }
         if waits_for_unregistered || !confirmed {
             acknowledged = None;
+        }
+        let has_active = self.has_active();
+        let mut view = View {
+            next,
+            acknowledged,
+            sa_acknowledged: sa_acknowledged && !waits_for_unregistered,
+            may_start: false,
+            may_activate: false,
+            has_active,
+        };
+        if !office.rollover.asks_what_may_be(input, &view) {
+            return Some((view, laggard));
         }
         let hold = self.hold();
         let quiet = office.quiet_until.is_some_and(|until| now < until);
@@ -321,27 +361,21 @@ impl Core<'_> {
                 || alone
                 || (now < office.took.after(hold.times(2)) && self.somebody_knocks()));
         // Who knocks while a key is distributed has time to have a part in it.
-        let has_active = self.has_active();
         let knocks = has_active && now < office.content_at.after(hold.times(2)) && self.somebody_knocks();
         // The half of a lesser office follows it here: what is activated before would leave it out.
         let joining = office.joins_until.is_some_and(|until| now < until);
         let rival = self.rival_gates(office) || joining;
         let handing_off = matches!(self.node.election, Election::Gcks(Gcks::HandingOff(_)));
         let merging = office.merging.is_some();
-        Some(View {
-            next,
-            acknowledged,
-            sa_acknowledged: sa_acknowledged && !waits_for_unregistered,
-            may_start: !(quiet || heir_waits || rival || handing_off || merging),
-            may_activate: !(rival || handing_off || merging || knocks) && self.may_migrate(office),
-            has_active,
-        })
+        view.may_start = !(quiet || heir_waits || rival || handing_off || merging);
+        view.may_activate = !(rival || handing_off || merging || knocks) && self.may_migrate(office);
+        Some((view, laggard))
     }
 
     /// What the live members of this office have acknowledged, see [`View::acknowledged`]; exact enough to be compared
     /// with the generation that the present phase waits for.
     pub(crate) fn acknowledged(&self) -> Option<u32> {
-        self.view(Input::Check).and_then(|view| view.acknowledged)
+        self.view(Input::Check).and_then(|(view, _)| view.acknowledged)
     }
 
     /// In a group with manual keys the first Activate waits until every expected identity is live and has acknowledged,
@@ -366,10 +400,13 @@ impl Core<'_> {
 
     /// Hands a fact to the rollover and does what follows.
     pub(crate) fn roll(&mut self, input: Input) {
-        let Some(view) = self.view(input) else { return };
+        let Some((view, laggard)) = self.view(input) else {
+            return;
+        };
         let Some(office) = self.node.office.as_mut() else {
             return;
         };
+        office.laggard = laggard;
         let effects = office.rollover.step(input, &view);
         #[cfg(feature = "defmt")]
         if !effects.is_empty() {
@@ -440,14 +477,13 @@ impl Core<'_> {
     }
 
     pub(crate) fn make_next_sa(&mut self) {
-        let (spi, keys, seal, wrap) = self.make_rekey_sa();
-        let auth_key = self.node.sas.current.as_ref().and_then(|sa| sa.auth_key);
+        let auth_key = self.node.sas.current().and_then(|sa| sa.auth_key);
+        let spi = self.make_rekey_sa(auth_key, true);
         for registrant in self.peers.rows_mut().filter_map(|peer| peer.registrant.as_mut()) {
             registrant.has_next_sa = false;
         }
-        self.node.sas.next = Some(RekeySa::new(spi, keys, auth_key, 0));
         if let Some(office) = self.node.office.as_mut() {
-            office.next = Some(NextSa { spi, seal, wrap });
+            office.next = Some(spi);
         }
     }
 
@@ -458,20 +494,18 @@ impl Core<'_> {
         let Some(office) = self.node.office.as_mut() else {
             return;
         };
-        let (Some(next), Some(sa)) = (office.next.take(), self.node.sas.next.take()) else {
+        let Some(spi) = office.next.take() else { return };
+        if !self.node.sas.commit_next(now) {
             return;
-        };
-        office.spi = next.spi;
-        office.seal = next.seal;
-        office.wrap = next.wrap;
+        }
+        office.spi = spi;
+        office.formers_until = Instant::END;
         office.next_message_id = 0;
         office.content = if office.update_owed { 1 } else { 0 };
         office.content_at = now;
         office.copy_owed = false;
         office.kept.clear();
         office.sa_expires = now.after(life);
-        self.node.sas.replace(sa, now);
-        let spi = next.spi;
         for registrant in self.peers.rows_mut().filter_map(|peer| peer.registrant.as_mut()) {
             registrant.acked = if registrant.has_next_sa { Some(0) } else { None };
             registrant.has_next_sa = false;
@@ -483,6 +517,7 @@ impl Core<'_> {
     }
 
     /// What time does to an office.
+    #[inline(never)]
     pub(crate) fn run_office(&mut self) {
         let now = self.now;
         let Some(office) = self.node.office.as_mut() else {
@@ -524,6 +559,7 @@ impl Core<'_> {
             self.roll(Input::ForceDue);
         }
         self.run_merge();
+        self.find_formers();
         self.renew_pending();
         self.omit_keys();
         self.run_registrants();

@@ -34,6 +34,9 @@ impl Core<'_> {
         let office = state.state == NodeState::Gcks;
         let merging =
             (office || shows.foreign || (shows.lags && self.office_merges_here())).then_some(last_made);
+        if let Some(office) = self.node.office.as_mut() {
+            office.merges |= merging.is_some();
+        }
         if let Some(peer) = self.peers.get_mut(row) {
             // Whatever was sent under this office's Rekey SA counts as given to the earlier instance, received or not.
             if peer.holder.is_some_and(|holder| holder != instance) {
@@ -85,10 +88,7 @@ impl Core<'_> {
         let passing = shows.is_some_and(|shows| shows.conflict && !shows.lasting_conflict);
         // A first key that waits for the migration cannot be given to who had it in an earlier boot, or might have: the
         // migration would wait for that router, and that router for the migration. Another takes its place.
-        let merging = self
-            .peers
-            .rows()
-            .any(|peer| peer.registrant.is_some_and(|row| row.merging.is_some()));
+        let merging = self.somebody_merges();
         let lesser = self
             .node
             .office
@@ -134,7 +134,7 @@ impl Core<'_> {
                         .node
                         .resting_ids
                         .iter()
-                        .any(|(id, until)| *id == entry.id && *until > self.now);
+                        .any(|(id, until)| id == entry.id && until > self.now);
                     if !rests {
                         self.rest_id(entry.id, span);
                     }
@@ -213,17 +213,19 @@ impl Core<'_> {
             .any(|key| key.lives() && key.state == KeyState::Active)
     }
 
-    /// The answer to a registration was sealed; `given`: with the whole state.
+    /// The answer to a registration was sealed; `given`: with what may be given now.
     pub(crate) fn state_sent(&mut self, row: Handle, given: bool) {
         self.registrants_changed();
         let gift = self.gift(row);
         let whole = given && gift == Some(Purpose::Whole);
         let now = self.now;
         let last_made = self.node.office.as_ref().map_or(0, |office| office.last_made);
+        // Keys that were made since its merge began went with it, if there are any yet.
+        let brought = matches!(gift, Some(Purpose::Merge { after }) if self.keys.rows().any(|key| key.lives() && key.made > after));
         let Some(peer) = self.peers.get_mut(row) else {
             return;
         };
-        if given && matches!(gift, Some(Purpose::Merge { .. })) {
+        if given && brought {
             // Another instance of it must not have those keys.
             peer.earlier = last_made;
         }
@@ -245,6 +247,7 @@ impl Core<'_> {
         let joins = registrant.merging.take().is_some() && registrant.office;
         peer.holder = instance;
         peer.joined = true;
+        self.node.joins_untold = true;
         let hold = self.node.config.hold();
         if let Some(office) = self.node.office.as_mut().filter(|_| joins) {
             office.joins_until = Some(now.after(hold.times(2)));
@@ -259,6 +262,7 @@ impl Core<'_> {
     }
 
     /// A sealed message of an IKE SA that this node has with somebody: a request or a response.
+    #[inline(never)]
     pub(crate) fn handle_sealed(
         &mut self,
         from: core::net::SocketAddr,
@@ -351,7 +355,7 @@ impl Core<'_> {
             ReplyKind::InbandRekey => match pushed {
                 Some(Ok(state)) => {
                     let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
-                    self.take_state(row, &evicted, Some(state));
+                    self.take_state(row, &evicted, Some(&state));
                     Ok(())
                 }
                 Some(Err(reason)) => Err(reason),
@@ -361,7 +365,10 @@ impl Core<'_> {
                 if contents.group != Some(self.node.config.settings().group.as_bytes()) {
                     return Err(DropReason::OtherGroup);
                 }
-                self.pull_request(row, &contents.keys_in_use.unwrap_or_default())
+                let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
+                self.pull_request(row, &contents.keys_in_use.unwrap_or_default())?;
+                self.lesser_told_evictions(row, &evicted);
+                Ok(())
             }
             ReplyKind::Informational => {
                 if contents.deletes_ike_sa {
@@ -389,6 +396,7 @@ impl Core<'_> {
     fn owe_reply(&mut self, row: Handle, message_id: u32, kind: ReplyKind) -> Result<(), DropReason> {
         let now = self.now;
         let peer = self.peers.get_mut(row).ok_or(DropReason::UnknownSpi)?;
+        self.node.replies_owed = true;
         peer.reply = Some(OwedReply {
             message_id,
             kind,

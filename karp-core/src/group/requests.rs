@@ -47,14 +47,25 @@ impl Core<'_> {
         if let Some((row, request)) = self.owed_to_gcks().filter(|(row, _)| ready(*row) && own(*row)) {
             return Some((row, request));
         }
+        if !self.node.pushes_owed {
+            debug_assert!(
+                !self.peers.rows().any(|peer| peer.push),
+                "who is to be pushed the state is noted"
+            );
+            return None;
+        }
         let push = self.peers.iter().find(|(row, peer)| peer.push && ready(*row));
         push.map(|(row, _)| (row, Request::Push))
     }
 
     /// Writes the next request that is owed; it is kept as octets until it is answered.
+    #[inline(never)]
     pub(crate) fn poll_requests(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         loop {
-            let (row, request) = self.next_request()?;
+            let Some((row, request)) = self.next_request() else {
+                self.node.pushes_owed = self.node.pushes_owed && self.peers.rows().any(|peer| peer.push);
+                return None;
+            };
             let len = match request {
                 Request::Push => self.write_push(row, buffer),
                 Request::Pull => self.write_pull(row, buffer),
@@ -121,14 +132,18 @@ impl Core<'_> {
         sa.seal_plain(&header, buffer.get_mut(..MAX_DATAGRAM)?, fill)
     }
 
-    /// GSA_REGISTRATION: SK{IDg, [KEYS_IN_USE]}.
+    /// GSA_REGISTRATION: SK{IDg, [KEYS_IN_USE], [EVICTED]}.
     fn write_pull(&mut self, row: Handle, buffer: &mut [u8]) -> Option<usize> {
         let keys = self.keys_in_use();
+        let evicted = self.evicted_to_tell();
         let group = self.node.config.settings().group.clone();
         self.write_plain(row, buffer, ExchangeType::GSA_REGISTRATION, |writer| {
             write_group(writer, group.as_bytes());
             if !keys.0.is_empty() {
                 keys.write(writer);
+            }
+            if !evicted.0.is_empty() {
+                evicted.write(writer);
             }
         })
     }
@@ -194,13 +209,14 @@ impl Core<'_> {
             buffer.get_mut(..MAX_DATAGRAM)?,
             fill,
             |wrap, message, slots| match (&draft, slots) {
-                (Some(draft), Some(slots)) => draft.wrap(slots, wrap, keys, node, message),
+                (Some(draft), Some(slots)) => draft.wrap(slots, wrap, keys, &node.sas, message),
                 _ => Some(()),
             },
         )
     }
 
     /// Sends again what was not answered, or gives it up.
+    #[inline(never)]
     pub(crate) fn poll_retransmits(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
         loop {
             let now = self.now;
@@ -238,6 +254,7 @@ impl Core<'_> {
     }
 
     /// The answer to a request of ours.
+    #[inline(never)]
     pub(crate) fn handle_response(
         &mut self,
         row: Handle,
@@ -280,7 +297,7 @@ impl Core<'_> {
             Request::Pull => {
                 let state = state.transpose()?;
                 let evicted = contents.evicted.map(|evicted| evicted.0).unwrap_or_default();
-                self.take_state(row, &evicted, state);
+                self.take_state(row, &evicted, state.as_ref());
             }
             Request::Push => {
                 if let Some(registrant) = self.peers.get_mut(row).and_then(|peer| peer.registrant.as_mut()) {
@@ -304,11 +321,26 @@ impl Core<'_> {
     }
 
     /// Writes the next answer that is owed, from the present state and under a fresh IV.
+    #[inline(never)]
     pub(crate) fn poll_replies(&mut self, buffer: &mut [u8]) -> Option<(usize, SocketAddr, MessageKind)> {
+        if !self.node.replies_owed {
+            debug_assert!(
+                !self.peers.rows().any(|peer| peer.reply.is_some()),
+                "who owes an answer says so"
+            );
+            return None;
+        }
         loop {
             let now = self.now;
-            let due = |peer: &crate::peer::Peer| peer.reply.is_some_and(|reply| reply.at <= now);
-            let row = self.peers.find(due)?;
+            let mut later = false;
+            let due = |peer: &crate::peer::Peer| {
+                later |= peer.reply.is_some();
+                peer.reply.is_some_and(|reply| reply.at <= now)
+            };
+            let Some(row) = self.peers.find(due) else {
+                self.node.replies_owed = later;
+                return None;
+            };
             let peer = self.peers.get_mut(row)?;
             let Some(reply) = peer.reply.take() else { continue };
             let to = peer.address;
@@ -323,7 +355,7 @@ impl Core<'_> {
                         reply.message_id,
                         purpose,
                     );
-                    self.state_sent(row, purpose == Some(Purpose::Whole) && len.is_some());
+                    self.state_sent(row, purpose.is_some() && len.is_some());
                     len
                 }
                 ReplyKind::InbandRekey => {

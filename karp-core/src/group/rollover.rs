@@ -198,6 +198,34 @@ impl Rollover {
         }
     }
 
+    /// Whether a step with `input` asks for [`View::may_start`] or [`View::may_activate`]: what they depend on need not be
+    /// found out if nothing could start or be activated anyway. Those two fields of `view` are not read.
+    #[must_use]
+    pub fn asks_what_may_be(&self, input: Input, view: &View) -> bool {
+        match (input, self.phase) {
+            // Nothing waits to begin.
+            (Input::Check, Phase::Steady) => self.wanted.is_some() || !view.has_active,
+            // It does not end with this step.
+            (Input::Check, Phase::Distributing { since } | Phase::Activated { since }) => {
+                self.sa == SaPhase::Changing || view.acknowledged >= Some(since)
+            }
+            (Input::Check, Phase::Evicting) => true,
+            (
+                Input::Want(_)
+                | Input::Rested
+                | Input::ForceDue
+                | Input::SaDue
+                | Input::Abandon
+                | Input::Replaced
+                | Input::Evict
+                | Input::EvictDue
+                | Input::Adopt
+                | Input::AdoptActive,
+                _,
+            ) => true,
+        }
+    }
+
     /// One step: takes a fact, then does all that the view allows.
     #[must_use]
     pub fn step(&mut self, input: Input, view: &View) -> Effects {

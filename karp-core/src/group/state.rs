@@ -3,13 +3,13 @@
 use core::net::SocketAddr;
 
 use crate::{
-    crypto::{RekeySaKeys, Secret, WRAP_OVERHEAD, WrapKey, unwrap_key},
+    crypto::{ROW, RekeySaKeys, Secret, WRAP_OVERHEAD, WrapKey, apart, unwrap_key},
     error::DropReason,
     exchange::{IkeSa, KeyWrap, wire_fault},
     group::TrafficKey,
     identity::MAX_IDENTITY,
     io::Role,
-    node::{Core, Node},
+    node::{Core, RekeySas},
     storage::{Handle, Table},
     time::Instant,
     wire::{
@@ -115,13 +115,20 @@ impl StateDraft {
         slots: WrapSlots,
         wrap: &mut KeyWrap,
         keys: &Table<'_, TrafficKey>,
-        node: &Node,
+        sas: &RekeySas,
         message: &mut [u8],
     ) -> Option<()> {
-        match wrap {
-            KeyWrap::Wraps(wrap) => self.wrap_under(slots, wrap, keys, node, message),
-            KeyWrap::Unwraps(_) => None,
-        }
+        let KeyWrap::Wraps(wrap) = wrap else { return None };
+        apart::<ROW, _>(|| {
+            let octets = self.rekey_sa_octets(sas);
+            self.wrap_under(slots, wrap, keys, octets.as_ref(), message)
+        })
+    }
+
+    /// The keys of the Rekey SA that is given, for [`Self::wrap_under`].
+    pub(crate) fn rekey_sa_octets(&self, sas: &RekeySas) -> Option<Secret<68>> {
+        let policy = self.rekey_sa.as_ref()?;
+        sas.find(&policy.spi).map(|sa| sa.keys.octets())
     }
 
     pub(crate) fn wrap_under(
@@ -129,12 +136,11 @@ impl StateDraft {
         slots: WrapSlots,
         wrap: &mut WrapKey,
         keys: &Table<'_, TrafficKey>,
-        node: &Node,
+        rekey_sa: Option<&Secret<68>>,
         message: &mut [u8],
     ) -> Option<()> {
-        if let (Some(slot), Some(policy)) = (slots.rekey_sa, &self.rekey_sa) {
-            let octets = node.sas.find(&policy.spi)?.keys.octets();
-            wrap.wrap(&slot.aad, &octets, place(&slot, message)?).ok()?;
+        if let Some(slot) = slots.rekey_sa {
+            wrap.wrap(&slot.aad, rekey_sa?, place(&slot, message)?).ok()?;
         }
         for (id, slot) in &slots.teks {
             let key = keys.rows().find(|key| key.id == *id && key.lives())?;
@@ -262,17 +268,17 @@ impl Core<'_> {
             Purpose::Whole => Some(
                 office
                     .next
-                    .as_ref()
-                    .map_or((office.spi, office.generation()), |next| (next.spi, 0)),
+                    .map_or((office.spi, office.generation()), |next| (next, 0)),
             ),
-            Purpose::Update => office.next.as_ref().map(|next| (next.spi, 0)),
+            Purpose::Update => office.next.map(|next| (next, 0)),
         };
-        let auth_key = office
+        let auth_key = self
+            .node
             .term_key
             .as_ref()
             .map(|key| key.public())
             .filter(|_| unicast && named.is_some());
-        let gcauth = if office.term_key.is_some() {
+        let gcauth = if self.node.term_key.is_some() {
             GcAuth::Signature
         } else {
             GcAuth::Implicit
@@ -385,6 +391,14 @@ impl Core<'_> {
     pub(crate) fn evicted_list(&self) -> Evicted {
         let remembered = self.node.evicted.iter().filter(|entry| entry.until > self.now);
         Evicted(remembered.map(|entry| entry.digest).collect())
+    }
+
+    /// Whom an office tells a greater one that it put out (section 5.5, merge); nobody else tells any.
+    pub(crate) fn evicted_to_tell(&self) -> Evicted {
+        match self.node.office {
+            Some(_) => self.evicted_list(),
+            None => Evicted::default(),
+        }
     }
 
     /// KEYS_IN_USE: the traffic keys that this node has, the one that it sends with first (section 4). While this office merges

@@ -2,7 +2,7 @@
 
 use super::state::{Purpose, parse_update};
 use crate::{
-    crypto::verify,
+    crypto::{OpenKey, ROW, apart, verify},
     error::DropReason,
     exchange::{open, seal, wire_fault},
     group::rollover::Input,
@@ -38,6 +38,7 @@ impl Core<'_> {
     }
 
     /// Writes an update that is owed, new or as a copy.
+    #[inline(never)]
     pub(crate) fn poll_update(&mut self, buffer: &mut [u8]) -> Option<usize> {
         let office = self.node.office.as_ref()?;
         if office.update_owed {
@@ -61,12 +62,14 @@ impl Core<'_> {
         let wait = self.jittered(hello);
         self.set_timer(Timer::Update, wait);
         let Core { node, keys, .. } = self;
-        let mut office = node.office.take()?;
+        let office = node.office.as_mut()?;
         office.update_owed = false;
         office.copy_owed = false;
-        let message_id = office.next_message_id;
-        let len = draft.and_then(|draft| {
-            let [spi_i, spi_r] = halves(office.spi);
+        let (spi, message_id) = (office.spi, office.next_message_id);
+        let (sas, term_key) = (&mut node.sas, node.term_key.as_ref());
+        let len = apart::<ROW, _>(|| {
+            let draft = draft?;
+            let [spi_i, spi_r] = halves(spi);
             let header = Header::new(
                 spi_i,
                 spi_r,
@@ -76,12 +79,14 @@ impl Core<'_> {
             );
             let (mut writer, sk) = sk::begin(buffer.get_mut(..MAX_DATAGRAM)?, &header);
             let slots = draft.write(&mut writer);
-            if office.term_key.is_some() {
+            if term_key.is_some() {
                 write_signature(&mut writer, &[0; SIGNATURE_LEN]);
             }
             let message = sk::finish(writer, sk).ok()?;
-            draft.wrap_under(slots, &mut office.wrap, keys, node, message)?;
-            if let Some(key) = &office.term_key {
+            let octets = draft.rekey_sa_octets(sas);
+            let own = sas.current_mut()?;
+            draft.wrap_under(slots, &mut own.wrap, keys, octets.as_ref(), message)?;
+            if let Some(key) = term_key {
                 let update = parse_update(message).ok()?;
                 let signed = update.signed?;
                 let (signature, at) = (key.sign(&signed.parts()), signed.offset);
@@ -89,17 +94,17 @@ impl Core<'_> {
                     .get_mut(at..at.checked_add(SIGNATURE_LEN)?)?
                     .copy_from_slice(&signature);
             }
-            seal(&mut office.seal, message)
+            seal(&mut own.seal, message)
         });
         if let Some(octets) = len.and_then(|len| buffer.get(..len)) {
             office.next_message_id = message_id.saturating_add(1);
-            office.kept = heapless::Vec::from_slice(octets).unwrap_or_default();
+            office.kept.clear();
+            // As long as the buffer at most, which was cut to what fits.
+            let _ = office.kept.extend_from_slice(octets);
             office.kept_at = now;
         }
         let generation = office.generation();
-        let spi = office.spi;
-        node.office = Some(office);
-        if let Some(sa) = node.sas.current.as_mut() {
+        if let Some(sa) = node.sas.current_mut() {
             sa.applied = generation;
         }
         for key in keys.rows_mut().filter(|key| key.lives()) {
@@ -143,6 +148,7 @@ impl Core<'_> {
             // Its own acknowledgement may take one interval, and its host's installation longer.
             if now.since(office.content_at) >= interval.times(2) && peer.sa.is_some() {
                 peer.push = true;
+                self.node.pushes_owed = true;
             }
         }
         if !lagging {
@@ -158,6 +164,7 @@ impl Core<'_> {
     }
 
     /// An update from the GCKS. Verified whole before anything is applied.
+    #[inline(never)]
     pub(crate) fn handle_update(&mut self, octets: &mut [u8]) -> Result<(), DropReason> {
         let header = Header::parse(octets).map_err(wire_fault)?;
         let spi = header.rekey_sa_spi();
@@ -168,8 +175,7 @@ impl Core<'_> {
         let current = self
             .node
             .sas
-            .current
-            .as_ref()
+            .current()
             .filter(|sa| sa.spi == spi)
             .ok_or(DropReason::UnknownSpi)?;
         if self.node.election.role() != Role::Member {
@@ -179,7 +185,8 @@ impl Core<'_> {
         if header.message_id < current.applied {
             return Err(DropReason::Replayed);
         }
-        open(&current.open, octets)?;
+        // The key of the group opens and, at the office that made it, seals.
+        open(&OpenKey::new(&current.keys.gsk_e), octets)?;
         let update = parse_update(octets)?;
         if let Some(key) = &current.auth_key {
             let signed = update.signed.as_ref().ok_or(DropReason::BadSignature)?;
@@ -187,23 +194,19 @@ impl Core<'_> {
                 return Err(DropReason::BadSignature);
             }
         }
-        let mut state = self.check_multicast_state(update.gsa, update.kd, &current.keys.gsk_w)?;
+        let state = self.check_multicast_state(update.gsa, update.kd, &current.keys.gsk_w)?;
         let generation = header.message_id.saturating_add(1);
-        if let Some(current) = self.node.sas.current.as_mut() {
+        if let Some(current) = self.node.sas.current_mut() {
             current.applied = generation;
         }
         self.apply_keys(&state, Some(spi), true);
-        match state.rekey_sa.take() {
+        match &state.rekey_sa {
             // The update that carries the next Rekey SA does not count under it (section 7).
             Some(new) => {
                 let next = new.spi;
                 // An update leaves out the term's key: it holds for every Rekey SA of the term (section 6).
-                let auth_key = self.node.sas.current.as_ref().and_then(|sa| sa.auth_key);
-                self.take_rekey_sa(super::NewRekeySa {
-                    generation: 0,
-                    auth_key,
-                    ..new
-                });
+                let auth_key = self.node.sas.current().and_then(|sa| sa.auth_key);
+                self.take_rekey_sa(new, auth_key, 0);
                 for key in self
                     .keys
                     .rows_mut()
@@ -211,7 +214,7 @@ impl Core<'_> {
                 {
                     key.listed_by = Some(next);
                 }
-                let applied = self.node.sas.current.as_ref().map_or(0, |sa| sa.applied);
+                let applied = self.node.sas.current().map_or(0, |sa| sa.applied);
                 self.node.installs.applied(next, applied);
             }
             None => self.node.installs.applied(spi, generation),

@@ -194,7 +194,7 @@ impl Shape {
         ])
     }
 
-    /// A GSA_AUTH request with CERTREQ, the responder's identity and a full KEYS_IN_USE.
+    /// A GSA_AUTH request with CERTREQ, the responder's identity, a full KEYS_IN_USE, and the EVICTED of an office.
     #[must_use]
     pub const fn auth_request(&self) -> usize {
         sealed(sum(&[
@@ -206,6 +206,7 @@ impl Shape {
             notify(Instance::LEN),
             notify(ElectionState::LEN),
             KEYS_IN_USE,
+            self.evicted(),
         ]))
     }
 
@@ -233,10 +234,10 @@ impl Shape {
         ]))
     }
 
-    /// A GSA_REGISTRATION request.
+    /// A GSA_REGISTRATION request, with the EVICTED of an office that merges.
     #[must_use]
     pub const fn registration_request(&self) -> usize {
-        sealed(sum(&[identification(self.group), KEYS_IN_USE]))
+        sealed(sum(&[identification(self.group), KEYS_IN_USE, self.evicted()]))
     }
 
     /// A GSA_REGISTRATION response, or a GSA_INBAND_REKEY request, which says the same.

@@ -30,6 +30,13 @@ impl Forge {
         self
     }
 
+    /// Says that the last payload is critical.
+    pub fn critical(mut self) -> Self {
+        let at = self.next + 1;
+        self.octets[at] |= 0x80;
+        self
+    }
+
     pub fn notify(self, kind: u16, data: &[u8]) -> Self {
         let mut body = vec![0, 0];
         body.extend(kind.to_be_bytes());

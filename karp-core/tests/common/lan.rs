@@ -26,6 +26,27 @@ use super::{
     wire::{Flight, Hand, Injection, Sent, Tap},
 };
 
+/// How often something happened on the LAN, for tests that wait for it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Sign {
+    /// A router took office.
+    Office,
+    /// A router became a member.
+    Member,
+    /// An office began to distribute a key.
+    Started,
+    /// An office sends with another key: the Activate is on its way.
+    Activated,
+    /// All have acknowledged a new key.
+    Completed,
+    /// The link became whole.
+    Healed,
+}
+
+impl Sign {
+    pub const COUNT: usize = 6;
+}
+
 /// What addresses the routers have.
 #[derive(Clone, Copy, PartialEq, Eq, Debug, Default)]
 pub enum Family {
@@ -57,6 +78,14 @@ pub struct Lan {
     pub common: Vec<Tweak>,
     /// Around every call of an engine: a test that measures the engine alone.
     pub around: fn(&mut dyn FnMut()),
+    /// How often each [`Sign`] was seen, and at which router the last time.
+    pub signs: [(u64, usize); Sign::COUNT],
+    /// Nobody reads the trace: it is neither kept nor part of the digest.
+    pub untraced: bool,
+    /// Datagrams that routers sent.
+    pub transmitted: u64,
+    /// The directions that are in a burst of losses.
+    pub(super) bursting: BTreeMap<(usize, usize), bool>,
     pub(super) taps: Vec<Tap>,
     /// Who hears whom.
     pub(super) reach: Vec<Vec<bool>>,
@@ -85,6 +114,10 @@ impl Lan {
             record: None,
             common: Vec::new(),
             around: |call| call(),
+            signs: [(0, 0); Sign::COUNT],
+            untraced: false,
+            transmitted: 0,
+            bursting: BTreeMap::new(),
             taps: Vec::new(),
             reach: Vec::new(),
             queue: BTreeMap::new(),
@@ -222,6 +255,7 @@ impl Lan {
         let node = &mut self.nodes[at];
         node.engine = None;
         node.kept = None;
+        node.daemon = None;
         node.wake = None;
         node.inbox.clear();
         node.paused_until = None;
@@ -252,7 +286,7 @@ impl Lan {
     pub fn pause(&mut self, at: usize, ms: u64) {
         self.note(&format!("{} is asleep for {ms} ms", self.nodes[at].name));
         self.nodes[at].paused_until = Some(self.now + ms);
-        self.hellos.part_all(at);
+        self.nodes[at].paused_since = self.now;
         self.plan(ms, Due::Resume(at));
     }
 
@@ -276,6 +310,7 @@ impl Lan {
     /// Everybody hears everybody.
     pub fn heal(&mut self) {
         self.note("the link is whole");
+        self.sign(Sign::Healed, 0);
         self.reach.iter_mut().for_each(|row| row.fill(true));
     }
 
@@ -293,12 +328,12 @@ impl Lan {
         if let (Command::Evict(who), Some(gone)) = (&command, self.evicted(&command)) {
             let hold = self.nodes[at].engine().config().hold().as_millis();
             self.note(&format!("{who} is put out"));
-            // An eviction deletes keys without overlap: promise 3 excepts it.
-            self.hellos.excused_until = self.now + 4 * hold;
-            self.hellos.forget(gone);
             let highest = self.nodes.iter().map(|node| node.realm).max().unwrap();
             let result = self.nodes[at].command(self.now, command, self.around);
             if result.is_ok() {
+                // An eviction deletes keys without overlap: promise 3 excepts it.
+                self.hellos.excused_until = self.now + 4 * hold;
+                self.hellos.forget(gone);
                 self.nodes[gone].realm = highest + 1;
                 self.nodes[gone].realm_since = self.now;
             }
@@ -339,6 +374,7 @@ impl Lan {
             hop_limit,
             octets,
             delay,
+            maker,
         } = injection;
         self.trace.octets(&octets);
         let octets: Rc<[u8]> = octets.into();
@@ -349,6 +385,8 @@ impl Lan {
                     delay,
                     Due::Arrive(Flight {
                         to: at,
+                        by: None,
+                        maker,
                         recv,
                         octets: Rc::clone(&octets),
                     }),
@@ -372,6 +410,13 @@ impl Lan {
 
     /// A line in the trace.
     pub fn note(&mut self, text: &str) {
-        self.trace.line(self.now, text);
+        if !self.untraced {
+            self.trace.line(self.now, text);
+        }
+    }
+
+    pub(super) fn sign(&mut self, sign: Sign, at: usize) {
+        let seen = &mut self.signs[sign as usize];
+        *seen = (seen.0 + 1, at);
     }
 }

@@ -1,20 +1,26 @@
 //! How time passes: what is due happens, one thing a step, and every router is polled until it is idle.
 
-use std::rc::Rc;
+use std::{
+    hash::{DefaultHasher, Hash, Hasher},
+    net::SocketAddr,
+    rc::Rc,
+};
 
 use karp_core::{
     command::Command,
     error::DropReason,
+    identity::Identity,
     io::{Event, Handled, Output, Recv, Role},
 };
 
 use super::{
-    hellos::Hello,
-    lan::Lan,
+    hellos::{Hello, Turn},
+    keys::Held,
+    lan::{Lan, Sign},
     link::Link,
-    node::Host,
+    node::{Daemon, Host, Node},
     peek,
-    wire::{Flight, Hand, Sent},
+    wire::{Flight, Hand, Maker, Sent},
 };
 
 /// Something that is due.
@@ -29,6 +35,7 @@ pub(super) enum Due {
         node: usize,
         boot: u32,
         generation: u32,
+        daemon: Daemon,
     },
     Resume(usize),
 }
@@ -97,8 +104,14 @@ impl Lan {
                 node,
                 boot,
                 generation,
+                daemon,
             } => {
                 if self.nodes[node].boots == boot && self.nodes[node].is_up() {
+                    self.nodes[node].daemon = Some(daemon);
+                    self.nodes[node].fed_since = self.nodes[node].fed_since.min(self.now);
+                    if self.nodes[node].is_keyed() {
+                        self.nodes[node].alone_since = None;
+                    }
                     // A later state may have come, and the node may have left: both are no fault of the host.
                     _ = self.command(node, Command::Installed { generation });
                 }
@@ -119,8 +132,74 @@ impl Lan {
             }
             return;
         }
-        self.deliver(flight.to, flight.recv, &flight.octets);
-        self.drive(flight.to);
+        self.receive(&flight);
+    }
+
+    /// A running router reads a datagram and acts on it.
+    fn receive(&mut self, flight: &Flight) {
+        let at = flight.to;
+        if flight.maker == Maker::Honest {
+            self.deliver(at, flight.recv, &flight.octets);
+            self.hears(flight);
+            self.drive(at);
+            return;
+        }
+        // What is due at this moment happens first: all that changes then is the datagram's doing.
+        self.drive(at);
+        if !self.nodes[at].is_up() {
+            return;
+        }
+        // What was lost on its first way, or went to another, is as good as late. Who has no keys follows hints.
+        let judged = flight.maker == Maker::Forger || self.nodes[at].seen.contains(&digest(&flight.octets));
+        let judged = judged && self.nodes[at].is_keyed();
+        let (before, sent) = (Standing::of(&self.nodes[at], self.now), self.transmitted);
+        self.deliver(at, flight.recv, &flight.octets);
+        if judged && let Some(change) = before.change(&Standing::of(&self.nodes[at], self.now)) {
+            self.guilty(flight, &format!("changed {change} at"));
+        }
+        self.drive(at);
+        if !judged || !self.nodes[at].is_up() {
+            return;
+        }
+        // An office that is stirred may do what was due: its members acknowledged something before.
+        let mut after = Standing::of(&self.nodes[at], self.now);
+        if before.role == Role::Gcks {
+            after.excuse_office(&before);
+        }
+        if let Some(change) = before.change(&after) {
+            self.guilty(flight, &format!("changed {change} at"));
+        }
+        let sent = self.transmitted - sent;
+        if sent > WORK {
+            self.guilty(flight, &format!("made {sent} messages at"));
+        }
+    }
+
+    #[track_caller]
+    fn guilty(&self, flight: &Flight, what: &str) -> ! {
+        self.fail(&format!(
+            "promise 5: {}, by a {:?}, {what} {}",
+            peek::describe(&flight.octets),
+            flight.maker,
+            self.nodes[flight.to].name
+        ));
+    }
+
+    /// Who is heard under the Rekey SA that this router follows, as the wire shows it: the last or the last but one MAC
+    /// names it (section 5.1).
+    fn hears(&mut self, flight: &Flight) {
+        let Some(by) = flight.by.filter(|by| *by != flight.to) else {
+            return;
+        };
+        if flight.octets.get(18) != Some(&peek::GCKS_ELECTION) {
+            return;
+        }
+        let now = self.now;
+        let node = &mut self.nodes[flight.to];
+        node.follow();
+        if node.authenticates(&flight.octets) {
+            node.heard.insert(by, now);
+        }
     }
 
     pub(super) fn deliver(&mut self, at: usize, recv: Recv, octets: &[u8]) -> Handled {
@@ -134,11 +213,13 @@ impl Lan {
         if let Handled::Dropped(reason) = handled {
             let name = node.name.clone();
             if reason != DropReason::Own {
-                self.note(&format!(
-                    "{name} drops ({}) {}",
-                    reason.name(),
-                    peek::describe(octets)
-                ));
+                if !self.untraced {
+                    self.note(&format!(
+                        "{name} drops ({}) {}",
+                        reason.name(),
+                        peek::describe(octets)
+                    ));
+                }
                 let told = &self.nodes[at].told.rows;
                 let rows = self.nodes[at].rows(self.now);
                 let current = self.nodes[at].told.current;
@@ -154,6 +235,11 @@ impl Lan {
         }
         if handled == Handled::Accepted {
             self.nodes[at].told.current = false;
+            // What was a hint then may be authenticated now, and is as good as late (section 5.1).
+            let hint = octets.get(18) == Some(&peek::GCKS_ELECTION) && !self.nodes[at].authenticates(octets);
+            if self.record.is_some() && !hint {
+                self.nodes[at].seen.insert(digest(octets));
+            }
         }
         handled
     }
@@ -163,18 +249,28 @@ impl Lan {
             return;
         }
         self.nodes[at].paused_until = None;
+        let pauses = self.nodes[at].engine().counters().pauses;
         self.note(&format!("{} wakes", self.nodes[at].name));
         // Which of the two a host does first is its own affair.
         if self.dice.chance(50) {
             self.drive(at);
         }
         while let Some(flight) = self.nodes[at].inbox.pop_front() {
-            self.deliver(at, flight.recv, &flight.octets);
+            if flight.maker == Maker::Honest {
+                self.deliver(at, flight.recv, &flight.octets);
+                self.hears(&flight);
+            } else {
+                self.receive(&flight);
+            }
             if self.dice.chance(50) {
                 self.drive(at);
             }
         }
         self.drive(at);
+        // It had lost its membership (section 2): it is nobody's live member, and its keys may be old.
+        if self.nodes[at].is_up() && self.nodes[at].engine().counters().pauses > pauses {
+            self.hellos.part_all(at);
+        }
     }
 
     /// Polls a router until it is idle.
@@ -236,10 +332,12 @@ impl Lan {
 
     fn event(&mut self, at: usize, event: Event) {
         self.note(&format!("{} tells {event:?}", self.nodes[at].name));
+        let was_keyed = matches!(self.nodes[at].told.role, Role::Member | Role::Gcks);
         if let Err(why) = self.nodes[at].told.event(&event) {
             self.fail(&format!("{}: {why}", self.nodes[at].name));
         }
         if event == (Event::RoleChanged { role: Role::Left }) {
+            self.nodes[at].left_at = Some(self.now);
             self.hellos.forget(at);
         }
         if let Event::RoleChanged {
@@ -247,17 +345,49 @@ impl Lan {
         } = event
         {
             self.nodes[at].keyed_since = self.now;
+            let node = &mut self.nodes[at];
+            match node.host {
+                Host::Reads => {
+                    node.alone_since = None;
+                    node.fed_since = self.now;
+                }
+                Host::Confirms(_) | Host::Hangs if was_keyed => {}
+                Host::Confirms(_) | Host::Hangs => node.fed_since = u64::MAX,
+            }
+        }
+        match event {
+            Event::RoleChanged { role: Role::Gcks } => self.sign(Sign::Office, at),
+            Event::RoleChanged { role: Role::Member } => self.sign(Sign::Member, at),
+            Event::RekeyStarted { .. } => self.sign(Sign::Started, at),
+            Event::RekeyCompleted { .. } => self.sign(Sign::Completed, at),
+            Event::KeyActivated { .. } if self.nodes[at].role() == Role::Gcks => {
+                self.sign(Sign::Activated, at)
+            }
+            _ => {}
+        }
+        match &event {
+            Event::PeerJoined { peer, .. } => {
+                // Its request says as much as an announcement (section 7).
+                let peer = self.nodes.iter().position(|node| node.identity == *peer);
+                let now = self.now;
+                self.nodes[at].heard.extend(peer.map(|peer| (peer, now)));
+            }
+            Event::KeyActivated { id } => self.hellos.turns(&self.nodes, at, *id, self.now, Turn::Activated),
+            Event::KeyRemoved { id } => self.hellos.turns(&self.nodes, at, *id, self.now, Turn::Removed),
+            _ => {}
         }
         if let Event::StateApplied { generation } = event
             && let Host::Confirms(delay) = self.nodes[at].host
         {
             let boot = self.nodes[at].boots;
+            let daemon = self.nodes[at].table(self.now);
             self.plan(
                 delay,
                 Due::Confirm {
                     node: at,
                     boot,
                     generation,
+                    daemon,
                 },
             );
         }
@@ -273,14 +403,17 @@ impl Lan {
             ));
         }
         let by = sent.by.expect("a router sends");
-        self.trace.octets(&sent.octets);
-        let text = format!(
-            "{} -> {}  {}",
-            self.nodes[by].name,
-            self.name_of(sent.to),
-            peek::describe(&sent.octets)
-        );
-        self.note(&text);
+        self.transmitted += 1;
+        if !self.untraced {
+            self.trace.octets(&sent.octets);
+            let text = format!(
+                "{} -> {}  {}",
+                self.nodes[by].name,
+                self.name_of(sent.to),
+                peek::describe(&sent.octets)
+            );
+            self.note(&text);
+        }
         let mut hand = Hand::default();
         let mut taps = std::mem::take(&mut self.taps);
         taps.iter_mut().for_each(|tap| tap(&sent, &mut hand));
@@ -310,7 +443,8 @@ impl Lan {
             } else {
                 self.link_of(by, to)
             };
-            for delay in link.fates(&mut self.dice) {
+            let bad = self.bursting.entry((by, to)).or_default();
+            for delay in link.fates(bad, &mut self.dice) {
                 let recv = Recv {
                     from: sent.from,
                     to: sent.to,
@@ -320,6 +454,8 @@ impl Lan {
                     delay,
                     Due::Arrive(Flight {
                         to,
+                        by: Some(by),
+                        maker: Maker::Honest,
                         recv,
                         octets: Rc::clone(&octets),
                     }),
@@ -328,7 +464,20 @@ impl Lan {
         }
     }
 
-    fn link_of(&self, from: usize, to: usize) -> Link {
+    /// The office that a router holds or follows.
+    pub fn office_of(&self, at: usize) -> Option<usize> {
+        let node = &self.nodes[at];
+        match node.role() {
+            Role::Gcks => Some(at),
+            Role::Member => {
+                let gcks = node.engine().gcks()?;
+                self.nodes.iter().position(|other| other.identity == *gcks)
+            }
+            Role::Left | Role::Initial => None,
+        }
+    }
+
+    pub(super) fn link_of(&self, from: usize, to: usize) -> Link {
         self.links.get(&(from, to)).copied().unwrap_or(self.link)
     }
 
@@ -344,8 +493,9 @@ impl Lan {
         let node = &self.nodes[from];
         let spi = node.engine.as_ref().and_then(|engine| engine.rekey_sa_spi());
         let spi = spi.filter(|_| node.is_keyed());
+        let office = self.office_of(from);
         for protocol in self.hellos.protocols.clone() {
-            let Some(row) = self.nodes[from].sending(protocol, self.now) else {
+            let Some(row) = self.nodes[from].sends_with(protocol, self.now) else {
                 continue;
             };
             self.hellos.sent += 1;
@@ -353,8 +503,16 @@ impl Lan {
                 if to == from || !self.reach[from][to] {
                     continue;
                 }
+                if let (Some(one), Some(other)) = (office, self.office_of(to))
+                    && one != other
+                    && !(self.reach[one][other] && self.reach[other][one])
+                {
+                    // Their offices are parts of the link that do not hear each other, though these two do.
+                    self.hellos.part(from, to);
+                }
                 let link = self.link_of(from, to);
-                if self.dice.chance(link.loss) {
+                let bad = self.bursting.entry((from, to)).or_default();
+                if link.loses(bad, &mut self.dice) {
                     continue;
                 }
                 let delay = link.latency + self.dice.below(link.jitter + 1);
@@ -367,9 +525,80 @@ impl Lan {
                         sent: self.now,
                         row: row.clone(),
                         spi,
+                        office,
                     }),
                 );
             }
         }
     }
+}
+
+/// How many messages one datagram of somebody without a key may cause: an answer, an announcement (section 5.3), and a
+/// request of each attempt (section 4) if it stirs a router that was about to try what it had heard before.
+const WORK: u64 = 2 + 4;
+
+/// All that a datagram of somebody without a key must not change.
+#[derive(PartialEq, Eq)]
+struct Standing {
+    role: Role,
+    spi: Option<[u8; 16]>,
+    generation: u32,
+    gcks: Option<Identity>,
+    rows: Vec<Held>,
+    /// Who is registered, live, and what it has acknowledged, at a router with keys.
+    peers: Vec<(Identity, SocketAddr, bool, bool, Option<u32>)>,
+}
+
+impl Standing {
+    fn of(node: &Node, now: u64) -> Self {
+        let engine = node.engine();
+        let keyed = node.is_keyed();
+        let peers = engine.peers().filter(|_| keyed);
+        Self {
+            role: engine.role(),
+            spi: engine.rekey_sa_spi(),
+            generation: engine.generation(),
+            gcks: engine.gcks().filter(|_| keyed).cloned(),
+            rows: node.rows(now),
+            peers: peers
+                .map(|p| {
+                    (
+                        p.identity.clone(),
+                        p.address,
+                        p.registered,
+                        p.live,
+                        p.acknowledged,
+                    )
+                })
+                .collect(),
+        }
+    }
+
+    /// Takes for unchanged what an office changes when its members are ready.
+    fn excuse_office(&mut self, before: &Self) {
+        self.generation = before.generation;
+        self.rows.clone_from(&before.rows);
+        self.peers.clone_from(&before.peers);
+    }
+
+    /// The first thing in which the two differ.
+    fn change(&self, after: &Self) -> Option<&'static str> {
+        let differs = [
+            (self.role != after.role, "the role"),
+            (self.spi != after.spi, "the Rekey SA"),
+            (self.generation != after.generation, "the generation"),
+            (self.gcks != after.gcks, "the GCKS"),
+            (self.rows != after.rows, "the key table"),
+            (self.peers != after.peers, "what it knows of others"),
+        ];
+        differs
+            .into_iter()
+            .find_map(|(differs, what)| differs.then_some(what))
+    }
+}
+
+fn digest(octets: &[u8]) -> u64 {
+    let mut hasher = DefaultHasher::new();
+    octets.hash(&mut hasher);
+    hasher.finish()
 }

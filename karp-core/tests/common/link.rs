@@ -15,6 +15,20 @@ pub struct Link {
     pub duplicate: u32,
     /// How many are held back by 20 to 120 ms, so that later ones pass them.
     pub reorder: u32,
+    /// Times of heavy loss on top of that.
+    pub bursts: Option<Bursts>,
+}
+
+/// Losses that come together (Gilbert's model): a link is good or bad, each datagram may change that, and a bad one loses
+/// more. Every direction of every link has a state of its own.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bursts {
+    /// A good link turns bad in so many of 1000 datagrams.
+    pub enter: u32,
+    /// A bad link turns good in so many of 1000 datagrams: 1000 divided by this is a burst's mean length.
+    pub leave: u32,
+    /// Percentage that a bad link loses.
+    pub loss: u32,
 }
 
 impl Link {
@@ -25,6 +39,7 @@ impl Link {
         loss: 0,
         duplicate: 0,
         reorder: 0,
+        bursts: None,
     };
     /// What the scenarios call a bad link: a tenth lost, a tenth doubled, a tenth out of order.
     pub const BAD: Self = Self {
@@ -33,6 +48,7 @@ impl Link {
         loss: 10,
         duplicate: 10,
         reorder: 10,
+        bursts: None,
     };
 
     /// A link that loses `loss` percent, with some datagrams doubled and out of order.
@@ -43,12 +59,13 @@ impl Link {
             loss,
             duplicate: 5,
             reorder: 5,
+            bursts: None,
         }
     }
 
-    /// The delays of the copies of one datagram: none if it is lost.
-    pub fn fates(&self, dice: &mut Dice) -> Fates {
-        if dice.chance(self.loss) {
+    /// The delays of the copies of one datagram: none if it is lost. `bad` is the state of this direction's bursts.
+    pub fn fates(&self, bad: &mut bool, dice: &mut Dice) -> Fates {
+        if self.loses(bad, dice) {
             return Fates { delays: [None, None] };
         }
         let first = self.delay(dice);
@@ -58,6 +75,16 @@ impl Link {
         Fates {
             delays: [Some(first), second],
         }
+    }
+
+    /// Whether this link loses the next datagram.
+    pub fn loses(&self, bad: &mut bool, dice: &mut Dice) -> bool {
+        let Some(bursts) = self.bursts else {
+            return dice.chance(self.loss);
+        };
+        let turns = if *bad { bursts.leave } else { bursts.enter };
+        *bad ^= dice.below(1000) < u64::from(turns);
+        dice.chance(self.loss) || *bad && dice.chance(bursts.loss)
     }
 
     fn delay(&self, dice: &mut Dice) -> u64 {
@@ -80,5 +107,24 @@ impl Iterator for Fates {
 
     fn next(&mut self) -> Option<u64> {
         self.delays.iter_mut().find_map(Option::take)
+    }
+}
+
+impl std::fmt::Display for Link {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(
+            f,
+            "{} ms + 0..{} ms, {} % lost, {} % twice, {} % held back",
+            self.latency, self.jitter, self.loss, self.duplicate, self.reorder
+        )?;
+        match self.bursts {
+            None => Ok(()),
+            Some(Bursts { enter, leave, loss }) => {
+                write!(
+                    f,
+                    ", bursts of {loss} % ({enter} in 1000 begin, {leave} in 1000 end)"
+                )
+            }
+        }
     }
 }

@@ -14,6 +14,7 @@ pub mod credentials;
 pub mod dice;
 pub mod forge;
 pub mod hellos;
+pub mod history;
 pub mod keys;
 pub mod lan;
 pub mod life;
@@ -25,7 +26,7 @@ pub mod trace;
 pub mod view;
 pub mod wire;
 
-pub use lan::Lan;
+pub use lan::{Lan, Sign};
 pub use link::Link;
 
 /// Runs a scenario with several seeds. `KARP_SEED=7` runs one alone, `KARP_SEEDS=500` runs 500, from

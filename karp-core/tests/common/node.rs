@@ -1,6 +1,10 @@
 //! One router of the LAN: a real engine, its clock, its host.
 
-use std::{collections::VecDeque, net::SocketAddr, rc::Rc};
+use std::{
+    collections::{BTreeMap, HashSet, VecDeque},
+    net::SocketAddr,
+    rc::Rc,
+};
 
 use karp_core::{
     Engine,
@@ -18,7 +22,7 @@ use super::{
     checks::Told,
     credentials::Store,
     dice::generator,
-    keys::{self, Held},
+    keys::{self, Held, State},
     room::{Room, Sizes},
     wire::Flight,
 };
@@ -63,10 +67,21 @@ impl Clock {
 pub enum Host {
     /// The host reads the key table: nothing to confirm.
     Reads,
-    /// The host fills a daemon and confirms after so many ms.
+    /// The host fills a daemon, which has the keys after so many ms, and then confirms.
     Confirms(u64),
     /// The host never confirms.
     Hangs,
+}
+
+/// The keys that a daemon was filled with, while its host fills and confirms.
+pub struct Daemon {
+    pub rows: Vec<Held>,
+    /// Those of them that it sends with, one for each protocol.
+    pub sending: Vec<Held>,
+    /// The same for the router's next engine.
+    pub keys: Vec<ResumedKey>,
+    /// When the host read them, by the router's clock.
+    pub at: Instant,
 }
 
 /// What a router's routing protocols go on with while its key management is down.
@@ -89,6 +104,10 @@ pub struct Node {
     pub identity: Identity,
     pub address: SocketAddr,
     pub store: Store,
+    /// A double that a check has to find: it sends with a key that is still Pending.
+    pub hasty: bool,
+    /// What a scenario gave it as its priority, for those that ask.
+    pub priority: u16,
     /// Applied to the settings, in order, at every start.
     pub tweaks: Vec<Tweak>,
     /// Who may have keys in common: an outsider, or somebody evicted, is of another realm.
@@ -110,9 +129,27 @@ pub struct Node {
     pub lives: u32,
     /// While the key management is down and the routing protocols are not.
     pub kept: Option<Kept>,
+    /// What its routing protocols have, where a host fills a daemon.
+    pub daemon: Option<Daemon>,
+    /// Digests of what this boot took in, while somebody replays.
+    pub seen: HashSet<u64>,
+    /// When this boot last heard each router announce itself under the Rekey SA that both follow.
+    pub heard: BTreeMap<usize, u64>,
+    /// When it last left the group: what it sent and heard before says nothing of it any more.
+    pub left_at: Option<u64>,
+    /// Since when its routing protocols have run on alone, until they have the keys of a state again.
+    pub alone_since: Option<u64>,
+    /// Its hold in ms, as it was last configured.
+    pub hold: u64,
+    /// The Rekey SAs that this boot followed, the last three.
+    pub followed: Vec<[u8; 16]>,
+    /// When its last pause began.
+    pub paused_since: u64,
     pub started_at: u64,
     /// When it last became a member or the key server.
     pub keyed_since: u64,
+    /// When its routing protocols first had keys since then: never yet, if this is the end of time.
+    pub fed_since: u64,
     /// The engine, while the router is up. Boxed: it is large, and it moves.
     pub engine: Option<Box<TestEngine>>,
     /// What the events of this boot told.
@@ -129,6 +166,8 @@ impl Node {
             identity: Identity::fqdn(name).unwrap(),
             address,
             store,
+            hasty: false,
+            priority: 100,
             tweaks: Vec::new(),
             realm: 0,
             realm_since: 0,
@@ -144,8 +183,17 @@ impl Node {
             boots: 0,
             lives: 0,
             kept: None,
+            daemon: None,
+            seen: HashSet::new(),
+            heard: BTreeMap::new(),
+            left_at: None,
+            alone_since: None,
+            hold: 0,
+            followed: Vec::new(),
+            paused_since: 0,
             started_at: 0,
             keyed_since: 0,
+            fed_since: 0,
             engine: None,
             told: Told::default(),
             events: Vec::new(),
@@ -172,16 +220,24 @@ impl Node {
 
     /// The key management stops; the routing protocols go on with the keys that they have.
     pub fn stop_keying(&mut self, now: u64) {
-        let at = self.clock.local(now);
-        let rows = self.rows(now);
-        let mut protocols: Vec<RoutingProtocol> = rows.iter().map(|row| row.protocol).collect();
-        protocols.dedup();
-        let sending = protocols
-            .into_iter()
-            .filter_map(|protocol| self.sending(protocol, now));
-        let sending = sending.collect();
-        let keys = self.engine().resumable_keys(at).take(8).collect();
-        let evictions = self.engine().evictions(at).collect();
+        self.alone_since = self.alone_since.or(Some(now));
+        let evictions = self.engine().evictions(self.clock.local(now)).collect();
+        let table = match self.host {
+            Host::Reads => Some(self.table(now)),
+            Host::Confirms(_) | Host::Hangs => self.daemon.take(),
+        };
+        let table = table.unwrap_or_else(|| Daemon {
+            rows: Vec::new(),
+            sending: Vec::new(),
+            keys: Vec::new(),
+            at: self.clock.local(now),
+        });
+        let Daemon {
+            rows,
+            sending,
+            keys,
+            at,
+        } = table;
         self.kept = Some(Kept {
             rows,
             sending,
@@ -193,6 +249,23 @@ impl Node {
         self.wake = None;
         self.inbox.clear();
         self.paused_until = None;
+    }
+
+    /// All that its engine has for routing protocols.
+    pub fn table(&self, now: u64) -> Daemon {
+        let at = self.clock.local(now);
+        let rows = self.rows(now);
+        let mut protocols: Vec<RoutingProtocol> = rows.iter().map(|row| row.protocol).collect();
+        protocols.dedup();
+        let sending = protocols
+            .into_iter()
+            .filter_map(|protocol| self.sending(protocol, now));
+        Daemon {
+            sending: sending.collect(),
+            keys: self.engine().resumable_keys(at).take(8).collect(),
+            rows,
+            at,
+        }
     }
 
     /// The keys that were kept over a restart of the key management go to its next engine, and who is refused.
@@ -221,10 +294,16 @@ impl Node {
     /// A new engine: the router boots, or its key management alone. It has joined nothing yet.
     pub fn boot(&mut self, seed: u64, index: usize, config: Config, now: u64, around: fn(&mut dyn FnMut())) {
         self.boots += 1;
-        if self.kept.take().is_none() {
+        let kept = self.kept.take();
+        if kept.is_none() {
             self.lives += 1;
+            self.alone_since = None;
         }
+        self.seen.clear();
+        self.heard.clear();
+        self.followed.clear();
         self.started_at = now;
+        self.hold = config.hold().as_millis();
         let entropy = generator(seed, 1_000_000 + index as u64 * 1000 + u64::from(self.boots));
         let local = self.clock.local(now);
         let mut parts = Some((config, self.store.clone(), entropy, Room::new(self.sizes)));
@@ -237,6 +316,15 @@ impl Node {
         self.engine = Some(Box::new(
             engine.unwrap().expect("the scenario's configuration is valid"),
         ));
+        // A daemon begins with the manual keys, or runs on with what it has.
+        self.daemon = (self.host != Host::Reads).then(|| match (self.table(now), kept) {
+            (table, None) => table,
+            (table, Some(kept)) => Daemon {
+                rows: kept.rows,
+                sending: kept.sending,
+                ..table
+            },
+        });
         self.told = Told::default();
         self.events.clear();
         self.inbox.clear();
@@ -263,6 +351,28 @@ impl Node {
         result
     }
 
+    /// Takes note of the Rekey SA that it follows.
+    pub fn follow(&mut self) {
+        let spi = self.engine.as_ref().and_then(|engine| engine.rekey_sa_spi());
+        if let Some(spi) = spi.filter(|spi| self.followed.last() != Some(spi)) {
+            self.followed.push(spi);
+            if self.followed.len() > 3 {
+                self.followed.remove(0);
+            }
+        }
+    }
+
+    /// Whether an announcement has the MAC of a Rekey SA that it followed: an heir knows others by any that it holds
+    /// (section 7). The last MAC or the last but one names it (section 5.1).
+    pub fn authenticates(&self, announcement: &[u8]) -> bool {
+        let names = |back: usize| {
+            let start = announcement.len().checked_sub(back)?;
+            announcement.get(start..start + 16)
+        };
+        let mut followed = self.followed.iter();
+        followed.any(|spi| names(32) == Some(&spi[..]) || names(72) == Some(&spi[..]))
+    }
+
     pub fn is_up(&self) -> bool {
         self.engine.is_some()
     }
@@ -270,6 +380,11 @@ impl Node {
     /// Whether its routing protocols run.
     pub fn routes(&self) -> bool {
         self.is_up() || self.kept.is_some()
+    }
+
+    /// Whether its routing protocols have run on alone for longer than its hold.
+    pub fn is_cut_off(&self, now: u64) -> bool {
+        self.alone_since.is_some_and(|since| now - since > self.hold)
     }
 
     pub fn is_paused(&self) -> bool {
@@ -297,6 +412,36 @@ impl Node {
             (Some(engine), _) => keys::rows(engine, local),
             (None, Some(kept)) => kept.rows.clone(),
             (None, None) => Vec::new(),
+        }
+    }
+
+    /// What its routing protocols send with: the key table's row, or the one that their daemon was filled with.
+    pub fn sends_with(&self, protocol: RoutingProtocol, now: u64) -> Option<Held> {
+        if self.hasty {
+            let rows = self.rows(now).into_iter();
+            let mut pending = rows.filter(|row| row.protocol == protocol && row.state == State::Pending);
+            if let Some(row) = pending.next() {
+                return Some(row);
+            }
+        }
+        match (&self.engine, &self.daemon) {
+            (Some(_), Some(daemon)) => daemon
+                .sending
+                .iter()
+                .find(|row| row.protocol == protocol)
+                .cloned(),
+            _ => self.sending(protocol, now),
+        }
+    }
+
+    /// What its routing protocols check a packet with.
+    pub fn checks_with(&self, protocol: RoutingProtocol, id: u16, now: u64) -> Option<Held> {
+        match (&self.engine, &self.daemon) {
+            (Some(_), Some(daemon)) => {
+                let mut rows = daemon.rows.iter();
+                rows.find(|row| row.protocol == protocol && row.id == id).cloned()
+            }
+            _ => self.receiving(protocol, id, now),
         }
     }
 

@@ -33,10 +33,24 @@ impl Sent {
     }
 }
 
+/// Who made a datagram, as the checks judge it.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Maker {
+    /// A router, or a test that judges by itself.
+    Honest,
+    /// Somebody without any key: written anew, or a router's with octets changed.
+    Forger,
+    /// Somebody who recorded it and sends it again.
+    Replayer,
+}
+
 /// A datagram close to a router.
 #[derive(Clone, Debug)]
 pub struct Flight {
     pub to: usize,
+    /// The router that sent it.
+    pub by: Option<usize>,
+    pub maker: Maker,
     pub recv: Recv,
     pub octets: Rc<[u8]>,
 }
@@ -50,6 +64,7 @@ pub struct Injection {
     pub octets: Vec<u8>,
     /// In how many ms it arrives.
     pub delay: u64,
+    pub maker: Maker,
 }
 
 impl Injection {
@@ -61,7 +76,14 @@ impl Injection {
             hop_limit: Some(255),
             octets,
             delay: 1,
+            maker: Maker::Honest,
         }
+    }
+
+    /// The checks judge it as the work of `maker`.
+    pub fn by(mut self, maker: Maker) -> Self {
+        self.maker = maker;
+        self
     }
 
     /// Arrives at once, ahead of everything that was sent in the same step.

@@ -14,20 +14,20 @@ pub const WINDOW: usize = 8;
 #[derive(Default)]
 pub struct Leaks {
     windows: HashMap<[u8; WINDOW], String>,
-    /// Where a window may end, to look up few.
-    ends: Vec<bool>,
+    /// The pairs of octets that a window may begin with, to look up few.
+    pairs: Vec<bool>,
 }
 
 impl Leaks {
     /// Looks for this key from now on. `name` is what a finding calls it.
     pub fn add(&mut self, name: &str, key: &[u8]) {
         assert!(key.len() >= WINDOW, "{name} is too short to be told from chance");
-        self.ends.resize(256, false);
+        self.pairs.resize(1 << 16, false);
         for window in key.windows(WINDOW) {
             let window: [u8; WINDOW] = window.try_into().unwrap();
             // What is all one octet says nothing.
             if window.iter().any(|octet| *octet != window[0]) {
-                self.ends[usize::from(window[WINDOW - 1])] = true;
+                self.pairs[pair(&window)] = true;
                 self.windows.insert(window, name.to_owned());
             }
         }
@@ -40,16 +40,20 @@ impl Leaks {
 
     /// The name of a key that has eight octets among `octets` as they are.
     pub fn in_octets(&self, octets: &[u8]) -> Option<&str> {
-        octets.windows(WINDOW).find_map(|window| {
-            if !self
-                .ends
-                .get(usize::from(window[WINDOW - 1]))
-                .copied()
-                .unwrap_or(false)
-            {
-                return None;
-            }
-            self.windows.get(window).map(String::as_str)
+        self.all_in_octets(octets).next()
+    }
+
+    /// The names of all keys that have eight octets among `octets`, one for every place.
+    pub fn all_in_octets(&self, octets: &[u8]) -> impl Iterator<Item = &str> {
+        self.places(octets).map(|(_, name)| name)
+    }
+
+    /// Where they are as well.
+    pub fn places(&self, octets: &[u8]) -> impl Iterator<Item = (usize, &str)> {
+        octets.windows(WINDOW).enumerate().filter_map(|(at, window)| {
+            let may_be = self.pairs.get(pair(window)).copied().unwrap_or(false);
+            let name = may_be.then(|| self.windows.get(window)).flatten();
+            name.map(|name| (at, name.as_str()))
         })
     }
 
@@ -83,6 +87,10 @@ impl Leaks {
         }
         None
     }
+}
+
+fn pair(window: &[u8]) -> usize {
+    usize::from(window[0]) << 8 | usize::from(window[1])
 }
 
 /// The longest runs of such characters, with at least `least` of them.

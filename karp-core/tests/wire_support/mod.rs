@@ -359,6 +359,7 @@ pub fn samples(shape: &Shape, state: StateShape) -> Vec<Sample> {
         instance.write(writer);
         election_state.write(writer);
         keys_in_use().write(writer);
+        write_evicted(writer);
     });
     let auth_response = |state: Option<StateShape>| {
         sealed(ExchangeType::GSA_AUTH, answer, |writer| {
@@ -381,6 +382,7 @@ pub fn samples(shape: &Shape, state: StateShape) -> Vec<Sample> {
     let registration = sealed(ExchangeType::GSA_REGISTRATION, asks, |writer| {
         payload::write_group(writer, &group);
         keys_in_use().write(writer);
+        write_evicted(writer);
     });
     let push = sealed(ExchangeType::GSA_INBAND_REKEY, Flags::NONE, |writer| {
         write_evicted(writer);

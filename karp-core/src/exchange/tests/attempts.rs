@@ -9,7 +9,7 @@ use super::super::{
 use crate::{
     election::{Election, Member, Who},
     io::Timer,
-    node::{Core, digest},
+    node::{Core, PenaltyKey},
     testing::{Bench, KEYLESS, address, at, id, seconds},
     wire::NodeState,
 };
@@ -117,7 +117,7 @@ fn an_attempt_ends_at_its_time() {
     let mut bench = Bench::joined("a", 1);
     let mut core = bench.at(0);
     assert!(start(&mut core, "b", 2));
-    let key = (address(2), digest(&id("b")));
+    let key = PenaltyKey::new(address(2), &id("b"));
     let mut core = bench.at(1499);
     core.run_attempts();
     assert_eq!(core.attempts(), 1);

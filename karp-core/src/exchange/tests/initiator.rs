@@ -10,7 +10,7 @@ use crate::{
     election::{Election, Initial},
     error::DropReason,
     io::{Alarm, MessageKind},
-    node::{Core, digest},
+    node::{Core, PenaltyKey, digest},
     storage::Handle,
     testing::{Bench, MEMBER_ONLY, Proof, address, at, claim, id},
     wire::{
@@ -211,9 +211,8 @@ fn a_response_belongs_to_an_attempt_that_asked() {
     );
     let mut core = joiner.at(0);
     for attempt in core.handshakes.rows_mut().filter_map(Handshake::attempt_mut) {
-        if let super::super::attempt::AttemptStage::Auth { request, .. } = &mut attempt.stage {
-            request.clear();
-        }
+        let response = attempt.messages.response().to_vec();
+        attempt.messages.begin(&response);
     }
     assert_eq!(
         core.handle_auth_response(address(1), &response),
@@ -232,8 +231,12 @@ fn another_name_or_a_wrong_proof_is_no_answer() {
         // A server that cannot prove the joiner answers AUTHENTICATION_FAILED; let it take the joiner for proved.
         let mut core = server.at(0);
         for half_open in core.handshakes.rows_mut().filter_map(Handshake::half_open_mut) {
-            if let super::HalfOpenStage::Judged { answer, .. } = &mut half_open.stage {
-                *answer = super::AuthAnswer::Registered;
+            if let super::HalfOpenStage::Keyed {
+                verdict: Some(verdict),
+                ..
+            } = &mut half_open.stage
+            {
+                verdict.answer = super::AuthAnswer::Registered;
             }
         }
         let response = server.one(0, MessageKind::AuthResponse).octets;
@@ -251,7 +254,7 @@ fn another_name_or_a_wrong_proof_is_no_answer() {
 /// for room.
 fn after_refusal(error: NotifyType) -> (Vec<Alarm>, u64, bool) {
     let (mut joiner, mut server) = (Bench::joined("joiner", 2), Bench::in_office("server", 1));
-    let key = (address(1), digest(&id("server")));
+    let key = PenaltyKey::new(address(1), &id("server"));
     let mut barred = 0;
     for times in 1..3 {
         assert_eq!(
@@ -314,7 +317,7 @@ fn who_may_not_serve_is_not_followed() {
         assert!(
             core.node
                 .penalties
-                .bars(&(address(1), digest(&id(name))), at(1999))
+                .bars(&PenaltyKey::new(address(1), &id(name)), at(1999))
         );
     }
 }

@@ -74,8 +74,12 @@ fn refused_with(
         .rows_mut()
         .filter_map(super::Handshake::half_open_mut)
     {
-        if let HalfOpenStage::Judged { answer, peer, .. } = &mut half_open.stage {
-            (*answer, *peer) = (AuthAnswer::Refused(error), None);
+        if let HalfOpenStage::Keyed {
+            verdict: Some(verdict),
+            ..
+        } = &mut half_open.stage
+        {
+            (verdict.answer, verdict.peer) = (AuthAnswer::Refused(error), None);
         }
     }
     let response = server.one(0, MessageKind::AuthResponse);

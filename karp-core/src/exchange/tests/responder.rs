@@ -390,7 +390,7 @@ fn the_cost_of_an_exchange_is_its_peers() {
     let (own, theirs) = (DhSecret::generate(core.rng), DhSecret::generate(core.rng));
     let shared = own.agree(&theirs.public()).unwrap();
     let keys = IkeKeys::derive(&shared, &[1; 32], &[2; 32], &spi_i, &[5; 8]);
-    core.peer_mut(other).sa = Some(IkeSa::new(keys, spi_i, [5; 8], false, 0));
+    core.peer_mut(other).sa = Some(IkeSa::new(&keys, spi_i, [5; 8], false, 0));
     core.handle_auth_request(address(2), &mut request).unwrap();
     server.drain(0);
     let core = server.at(0);

@@ -9,7 +9,6 @@ use crate::{
     io::Alarm,
     node::{Core, ManualStage},
     testing::{Bench, Proof, at, key, seconds},
-    time::Duration,
     wire::{KeyState, gsa::TekPolicy},
 };
 
@@ -338,12 +337,10 @@ fn an_id_is_drawn_from_those_not_in_use() {
     for id in 1..7 {
         add(&mut core, id, Retiring, |_| {});
     }
-    for id in 7..16 {
-        core.rest_id(id, Duration::from_millis(1));
-    }
     // 16 is free, 15 rests until now: that is over.
-    for (id, until) in &mut core.node.resting_ids {
-        *until = if *id == 15 { at(1000) } else { at(1001) };
+    for id in 7..16 {
+        let until = if id == 15 { at(1000) } else { at(1001) };
+        core.node.resting_ids.push(id, until);
     }
     core.rest_id(16, seconds(1));
     assert_eq!(drawn(&mut core), Some(15));

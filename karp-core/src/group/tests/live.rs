@@ -2,7 +2,7 @@
 
 use crate::{
     announcement::Heard,
-    node::{Core, EvictedUntil, digest},
+    node::{Core, EvictedUntil, RekeySa, digest},
     sealed::{Request, Sealed},
     storage::Handle,
     testing::{Bench, OUTSIDER, at, claim, id, instance, registrant, rekey_sa, seconds},
@@ -78,7 +78,7 @@ fn announcing_the_next_rekey_sa_acknowledges_it() {
         (None, false)
     );
     core.make_next_sa();
-    let next = core.node.sas.next.as_ref().unwrap().spi;
+    let next = core.node.sas.next().unwrap().spi;
     hear(&mut core, row, member(0, next), next);
     assert_eq!(
         (core.registrant_of(row).acked, core.registrant_of(row).has_next_sa),
@@ -269,9 +269,11 @@ fn heir(prepare: impl FnOnce(&mut Core<'_>, Handle)) -> Option<u64> {
     let mut bench = Bench::in_office("a", 1);
     let mut core = bench.at(1000);
     core.node.office.as_mut().unwrap().heir = true;
-    let current = core.node.sas.current.take().unwrap();
-    core.node.sas.current = Some(rekey_sa(5));
-    core.node.sas.replace(current, at(0));
+    let own = core.node.sas.current().unwrap();
+    let own = RekeySa::own(own.spi, &rekey_sa(6).keys, None);
+    core.node.sas.clear();
+    core.node.sas.replace(rekey_sa(5), at(0));
+    core.node.sas.replace(own, at(0));
     let row = core.add_peer("m", 2, NodeState::Member, 1000);
     core.peer_mut(row).claim = Some(member(0, [5; 16]));
     core.peer_mut(row).under = Some([5; 16]);

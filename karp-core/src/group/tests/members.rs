@@ -9,7 +9,7 @@ use crate::{
     error::CommandError,
     exchange::{Handshake, Purpose},
     io::Timer,
-    node::{Core, EvictedUntil, digest},
+    node::{Core, EvictedUntil, PenaltyKey, digest},
     sealed::{Request, Sealed},
     storage::Handle,
     testing::{Bench, MEMBER_ONLY, OUTSIDER, address, at, claim, id, instance, rekey_sa, seconds},
@@ -123,7 +123,7 @@ fn an_orphan_joins_an_heir_that_may_serve() {
     assert!(!orphan_joins("heir", |core, _| {
         core.node
             .penalties
-            .fail((address(4), digest(&id("heir"))), Failure::TimedOut, at(0));
+            .fail(PenaltyKey::new(address(4), &id("heir")), Failure::TimedOut, at(0));
     }));
 }
 
@@ -188,8 +188,9 @@ fn who_missed_updates_asks_for_the_state() {
     assert!(!pulled(serving(3, OWN_SPI), 2099, |_| {}));
     assert!(!pulled(serving(2, OWN_SPI), 9000, |_| {}) && !pulled(serving(1, OWN_SPI), 9000, |_| {}));
     assert!(pulled(serving(0, [6; 16]), 2100, |_| {}));
-    assert!(!pulled(serving(9, [7; 16]), 2100, |core| core.node.sas.next =
-        Some(rekey_sa(7))));
+    assert!(!pulled(serving(9, [7; 16]), 2100, |core| {
+        core.node.sas.set_next(rekey_sa(7));
+    }));
     assert!(!pulled(claim(NodeState::Gcks), 2100, |_| {}));
 }
 
@@ -283,12 +284,13 @@ fn a_new_rekey_sa_frees_instances_but_the_gckss() {
         core.peer_mut(row).instance.as_mut().unwrap().proved = true;
     }
     let sa = rekey_sa(6);
-    core.take_rekey_sa(NewRekeySa {
+    let new = NewRekeySa {
         spi: sa.spi,
         keys: Some(sa.keys),
         auth_key: None,
         generation: 0,
-    });
+    };
+    core.take_rekey_sa(&new, None, 0);
     let proved = |row| core.peers.get(row).unwrap().instance.unwrap().proved;
     assert_eq!((proved(gcks), proved(other)), (true, false));
 }
@@ -321,7 +323,6 @@ fn a_membership_has_its_deadlines() {
     core.node.legacy = Some(super::super::Legacy {
         successor: instance(4),
         until: at(2000),
-        term_key: None,
     });
     assert_eq!(core.next_membership_deadline(), Some(at(2000)));
     core.run_membership();

@@ -24,7 +24,7 @@ fn office<'a>(core: &'a mut Core<'_>) -> &'a mut super::super::Office {
 }
 
 fn view(core: &Core<'_>) -> rollover::View {
-    core.view(rollover::Input::Check).unwrap()
+    core.view(rollover::Input::Check).unwrap().0
 }
 
 fn add_key(core: &mut Core<'_>, id: u16, state: KeyState, made: u32) -> Handle {
@@ -290,29 +290,29 @@ fn state_of(core: &Core<'_>, id: u16) -> Option<(KeyState, u8)> {
 fn a_greater_offices_keys_are_taken_over() {
     let mut bench = Bench::in_office("a", 1);
     let (mut core, greater) = merging(&mut bench);
-    core.merge_state(greater, Some(given(&[(7, Pending, 1)])));
+    core.merge_state(greater, Some(&given(&[(7, Pending, 1)])));
     assert_eq!(state_of(&core, 7), Some((Pending, 1)));
     let since = office(&mut core).rollover.phase();
     office(&mut core).update_owed = false;
-    core.merge_state(greater, Some(given(&[(7, Pending, 1)])));
+    core.merge_state(greater, Some(&given(&[(7, Pending, 1)])));
     assert_eq!(
         (office(&mut core).rollover.phase(), office(&mut core).update_owed),
         (since, false),
         "once"
     );
-    core.merge_state(greater, Some(given(&[(7, Pending, 2)])));
+    core.merge_state(greater, Some(&given(&[(7, Pending, 2)])));
     assert_eq!(
         state_of(&core, 7),
         Some((Pending, 2)),
         "another key under the same id"
     );
-    core.merge_state(greater, Some(given(&[(8, Pending, 3), (7, Active, 2)])));
+    core.merge_state(greater, Some(&given(&[(8, Pending, 3), (7, Active, 2)])));
     assert_eq!(
         (state_of(&core, 7), state_of(&core, 8)),
         (Some((Active, 2)), Some((Pending, 3)))
     );
     let other = core.add_peer("other", 5, NodeState::Gcks, 0);
-    core.merge_state(other, Some(given(&[(9, Pending, 1)])));
+    core.merge_state(other, Some(&given(&[(9, Pending, 1)])));
     assert_eq!(state_of(&core, 9), None, "from nobody else");
 }
 
@@ -325,7 +325,7 @@ fn an_abandoned_key_of_the_greater_office_is_distributed_anew() {
         let mut old = key(7, Retiring);
         (old.tek, old.was_active) = (Secret::from_bytes([1; 32]), was_active);
         core.keys.insert(old).unwrap();
-        core.merge_state(greater, Some(given(&[(7, Pending, 1)])));
+        core.merge_state(greater, Some(&given(&[(7, Pending, 1)])));
         assert_eq!(state_of(&core, 7), Some((found, 1)));
     }
 }
@@ -342,7 +342,7 @@ fn the_other_halfs_key_is_shown_when_all_have_it() {
     let row = core.add_member("m", 2, 0);
     core.rival_registered(greater, instance(9), None);
     assert!(core.hides_pending());
-    core.merge_state(greater, Some(given(&[(7, Pending, 1)])));
+    core.merge_state(greater, Some(&given(&[(7, Pending, 1)])));
     let rollover::Phase::Distributing { since } = office(&mut core).rollover.phase() else {
         panic!()
     };

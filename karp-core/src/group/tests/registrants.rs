@@ -164,13 +164,7 @@ fn what_is_shown_adds_up() {
 fn reported_ids_rest() {
     let mut bench = Bench::in_office("a", 1);
     let mut core = bench.at(1000);
-    let rests = |core: &Core<'_>| {
-        core.node
-            .resting_ids
-            .iter()
-            .copied()
-            .collect::<std::vec::Vec<_>>()
-    };
+    let rests = |core: &Core<'_>| core.node.resting_ids.iter().collect::<std::vec::Vec<_>>();
     core.rest_id(8, seconds(5));
     core.rest_id(7, seconds(5));
     let mut shown = KeysInUse::default();

@@ -289,7 +289,7 @@ fn a_stale_state_is_refused() {
         core.handle_sealed(address(2), &mut request).unwrap();
         let mut answer = server.one(100, MessageKind::Response).octets;
         let mut core = joiner.at(100);
-        core.node.sas.current.as_mut().unwrap().applied = generation + applied - 1;
+        core.node.sas.current_mut().unwrap().applied = generation + applied - 1;
         let verdict = core.handle_sealed(address(1), &mut answer);
         assert_eq!(
             verdict,
@@ -309,7 +309,7 @@ fn a_next_rekey_sa_comes_with_its_keys_or_is_known() {
     let (mut server, mut joiner) = pair();
     let mut core = server.at(100);
     core.make_next_sa();
-    let next = core.node.office.as_ref().unwrap().next.as_ref().unwrap().spi;
+    let next = core.node.sas.next().unwrap().spi;
     core.owe_update();
     let mut buffer = [0; 1232];
     let len = core.poll_update(&mut buffer).unwrap();
@@ -341,7 +341,7 @@ fn a_next_rekey_sa_comes_with_its_keys_or_is_known() {
     let kwk = crate::crypto::Secret::from_bytes([1; 32]);
     let verdict = core.check_multicast_state(gsa, kd, &kwk).map(|_| ());
     assert_eq!(verdict, Err(DropReason::Malformed));
-    core.node.sas.next = Some(crate::testing::rekey_sa(7));
+    core.node.sas.set_next(crate::testing::rekey_sa(7));
     assert!(core.check_multicast_state(gsa, kd, &kwk).is_ok());
 }
 

@@ -1,23 +1,20 @@
 //! What was said once is not taken twice: announcements, key updates and exchanges of this and of earlier terms.
 
 use karp_core::{
-    algorithm::RoutingProtocol,
-    command::{Command, RekeyReason},
+    command::Command,
     error::DropReason,
     io::{Handled, Recv, Role},
 };
 
 use super::{
+    attacker::REKEY,
     common::{
-        Lan, peek, seeds,
+        Lan,
+        dice::Dice,
+        history::{nothing_refused, roles},
+        peek, seeds,
         wire::{Injection, Sent},
     },
-    nothing_refused, roles,
-};
-
-const REKEY: Command<'_> = Command::Rekey {
-    protocol: RoutingProtocol::Ospfv2,
-    reason: RekeyReason::Operator,
 };
 
 /// Puts everything of `record` on the link again, from where it came, a few a millisecond.
@@ -29,6 +26,15 @@ fn replay(lan: &mut Lan, record: &[Sent]) {
         }
     }
     lan.run(10);
+}
+
+/// What the routers that are up have dropped so far, their own words come back not counted.
+fn all_dropped(lan: &Lan) -> u32 {
+    let up = lan.nodes.iter().filter(|node| node.is_up());
+    let counters = up.map(|node| node.engine().counters());
+    counters
+        .map(|counters| counters.dropped_total() - counters.dropped(DropReason::Own))
+        .sum()
 }
 
 #[test]
@@ -75,7 +81,12 @@ fn earlier_terms_are_replayed() {
         let record = lan.record.take().unwrap();
         let before: Vec<usize> = lan.nodes.iter().map(|node| roles(node).len()).collect();
         let key = lan.key_of(0);
+        let heard = all_dropped(&lan);
         replay(&mut lan, &record);
+        assert!(
+            all_dropped(&lan) - heard >= record.len() as u32,
+            "seed {seed}: they were heard"
+        );
         lan.run(5_000);
         assert!(lan.is_settled(), "seed {seed}");
         let after: Vec<usize> = lan.nodes.iter().map(|node| roles(node).len()).collect();
@@ -94,10 +105,15 @@ fn a_dead_gcks_is_not_kept_alive_by_its_words() {
         lan.run(10_000);
         let record = lan.record.take().unwrap();
         lan.crash(2);
+        let heard = all_dropped(&lan);
         for _ in 0..8 {
             replay(&mut lan, &record);
             lan.run(700);
         }
+        assert!(
+            all_dropped(&lan) - heard >= 8 * 2 * 10,
+            "seed {seed}: they were heard"
+        );
         assert_eq!(lan.gcks(), 1, "seed {seed}");
         lan.settle(5_000);
         nothing_refused(&mut lan);
@@ -204,11 +220,50 @@ fn unicast_messages_twice_and_late() {
         lan.run(8_000);
         lan.command(1, REKEY).unwrap();
         lan.run(10_000);
+        assert!(all_dropped(&lan) >= 100, "seed {seed}: copies were heard");
         lan.reboot(0);
         lan.settle(30_000);
         let gcks = lan.gcks();
         lan.crash(gcks);
         lan.settle(20_000);
+        nothing_refused(&mut lan);
+    });
+}
+
+/// An attacker holds every datagram back for up to a second and a half, delivers it twice and out of order, and drops a
+/// tenth: it is a bad link to the engines. The group forms, changes its key and its GCKS, and loses no routing packet.
+#[test]
+fn everything_is_held_back() {
+    seeds(3, |seed| {
+        let mut lan = Lan::of(seed, 4);
+        let mut dice = Dice::new(seed, 93);
+        lan.tap(move |sent, hand| {
+            hand.drop = true;
+            if dice.chance(10) {
+                return;
+            }
+            for _ in 0..2 {
+                let mut late = Injection::new(sent.from, sent.to, sent.octets.to_vec());
+                late.delay = dice.between(1, 1_500);
+                hand.inject.push(late);
+            }
+        });
+        lan.start_all();
+        lan.settle(90_000);
+        lan.run(10_000);
+        let key = lan.key_of(0);
+        let gcks = lan.gcks();
+        lan.command(gcks, REKEY).unwrap();
+        lan.expect(60_000, "a new key", |lan| {
+            lan.key_of(0) != key && lan.is_settled()
+        });
+        lan.crash(gcks);
+        lan.expect(90_000, "an heir", |lan| lan.is_settled());
+        let replays: u32 = (0..4)
+            .filter(|at| lan.nodes[*at].is_up())
+            .map(|at| lan.nodes[at].engine().counters().dropped(DropReason::Replayed))
+            .sum();
+        assert!(replays >= 50, "seed {seed}: {replays} came twice");
         nothing_refused(&mut lan);
     });
 }

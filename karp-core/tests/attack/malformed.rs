@@ -8,9 +8,14 @@ use karp_core::{
     io::{Handled, Recv, Role},
 };
 
-use super::{
-    common::{Lan, dice::Dice, forge, keys::Held, peek, seeds, wire::Sent},
-    nothing_refused,
+use super::common::{
+    Lan,
+    dice::Dice,
+    forge,
+    history::nothing_refused,
+    keys::Held,
+    peek, seeds,
+    wire::{Injection, Sent},
 };
 
 /// What must not change by a message that is bad.
@@ -238,8 +243,7 @@ fn flipped_bits_on_the_way() {
                 let octets = forge::flipped(&sent.octets, at, mask);
                 let to = if sent.to == multicast { multicast } else { sent.to };
                 assert!(to == multicast || addresses.contains(&to));
-                hand.inject
-                    .push(super::common::wire::Injection::new(sent.from, to, octets).at_once());
+                hand.inject.push(Injection::new(sent.from, to, octets).at_once());
             }
         });
         lan.start_all();
@@ -393,4 +397,60 @@ fn unknown_payloads() {
         Handled::Dropped(DropReason::UnknownCritical)
     );
     assert_eq!(lan.hand(0, recv, &with_unknown(false)), Handled::Accepted);
+}
+
+/// A message of every length from 0 to 1500 under every exchange type from 0 to 255, to a member and to a GCKS, unicast
+/// and multicast by turns: none is taken, none changes anything, and the group goes on.
+#[test]
+fn every_length_and_exchange_type() {
+    let mut dice = Dice::new(9, 94);
+    let mut lan = Lan::settled(9, 2);
+    lan.trace.keep = Some(10);
+    let noise: Vec<u8> = (0..1500).map(|_| dice.octets::<1>()[0]).collect();
+    let before: Vec<Snapshot> = (0..2).map(|at| snapshot(&lan, at)).collect();
+    let (from, multicast) = (lan.nodes[0].address, lan.multicast());
+    let counted = |lan: &Lan| -> u32 {
+        (0..2)
+            .map(|at| lan.nodes[at].engine().counters().dropped_total())
+            .sum()
+    };
+    let dropped_before = counted(&lan);
+    let mut sent = 0_u32;
+    for exchange in 0..=255_u8 {
+        for length in 0..=1500_usize {
+            let at = (length + usize::from(exchange)) % 2;
+            let mut octets = noise[..length].to_vec();
+            if length >= 28 {
+                let first = noise[(length * 7 + usize::from(exchange)) % 1500] % 60;
+                let flags = [0x08, 0x20, 0x28, 0][length / 2 % 4];
+                octets[16..20].copy_from_slice(&[first, 0x20, exchange, flags]);
+                octets[24..28].copy_from_slice(&u32::try_from(length).unwrap().to_be_bytes());
+            }
+            let to = if length % 4 < 2 {
+                lan.nodes[at].address
+            } else {
+                multicast
+            };
+            let node = &mut lan.nodes[at];
+            let local = node.clock.local(lan.now);
+            let recv = Recv {
+                from,
+                to,
+                hop_limit: Some(255),
+            };
+            let handled = node
+                .engine
+                .as_mut()
+                .unwrap()
+                .handle_datagram(local, recv, &mut octets);
+            assert_ne!(handled, Handled::Accepted, "exchange {exchange}, {length} octets");
+            sent += 1;
+        }
+    }
+    assert_eq!(counted(&lan) - dropped_before, sent);
+    for (at, before) in before.iter().enumerate() {
+        assert_eq!(*before, snapshot(&lan, at));
+    }
+    lan.run(5_000);
+    nothing_refused(&mut lan);
 }

@@ -2,7 +2,7 @@
 
 use std::hint::black_box;
 
-use benches::router::{Dice, SHARED_KEY, identity, signing_key};
+use crate::router::{Dice, SHARED_KEY, identity, signing_key};
 use karp_core::crypto::{
     DhSecret, IkeKeys, OpenKey, RekeySaKeys, SealKey, Secret, SigningKey, WRAP_OVERHEAD, WrapKey, ct_eq,
     key_wrap_key, prf, shared_key_auth, unwrap_key, verify,
@@ -13,16 +13,29 @@ use karp_core::wire::sk;
 const AAD: (usize, usize) = (16, 28);
 
 /// Octets of the messages of an initial exchange.
-#[derive(Clone, Copy, Default)]
-pub(crate) struct ExchangeSizes {
-    pub(crate) init_request: usize,
-    pub(crate) init_response: usize,
-    pub(crate) auth_request: usize,
-    pub(crate) auth_response: usize,
+#[derive(Clone, Copy, Debug, Default)]
+pub struct ExchangeSizes {
+    /// IKE_SA_INIT, as asked.
+    pub init_request: usize,
+    /// IKE_SA_INIT, as answered.
+    pub init_response: usize,
+    /// GSA_AUTH, as asked.
+    pub auth_request: usize,
+    /// GSA_AUTH, as answered.
+    pub auth_response: usize,
+}
+
+impl ExchangeSizes {
+    /// All of them.
+    #[must_use]
+    pub const fn sum(&self) -> usize {
+        self.init_request + self.init_response + self.auth_request + self.auth_response
+    }
 }
 
 /// A sealed message of so many octets: its additional data and its text.
-pub(crate) fn sealed_parts(octets: usize) -> (Vec<u8>, Vec<u8>) {
+#[must_use]
+pub fn sealed_parts(octets: usize) -> (Vec<u8>, Vec<u8>) {
     let text = octets - sk::AAD_LEN - sk::IV_LEN - sk::TAG_LEN;
     (vec![1; sk::AAD_LEN], vec![2; text])
 }
@@ -34,7 +47,7 @@ struct Prover {
 }
 
 /// All of the primitives of an exchange, both sides. The term's AUTH key is not made here: it is made for a term.
-pub(crate) fn exchange(sizes: &ExchangeSizes, signs: bool, dice: &mut Dice) {
+pub fn exchange(sizes: &ExchangeSizes, signs: bool, dice: &mut Dice) {
     thread_local! {
         static FIXED: (Prover, [Vec<u8>; 4]) = {
             let key = signing_key(0);
@@ -114,7 +127,7 @@ fn seal_and_open(seal: Secret<36>, open: &Secret<36>, octets: &[u8], len: usize)
 }
 
 /// The primitives of a key update of so many octets with a Pending and an Active key.
-pub(crate) struct Update {
+pub struct Update {
     seal: SealKey,
     open: OpenKey,
     wrap: WrapKey,
@@ -130,7 +143,9 @@ pub(crate) struct Update {
 }
 
 impl Update {
-    pub(crate) fn new(octets: usize, signed: bool) -> Self {
+    /// Those of an update of so many octets, with or without a signature of the term.
+    #[must_use]
+    pub fn new(octets: usize, signed: bool) -> Self {
         let (aad, plain) = sealed_parts(octets);
         let keymat = Secret::<36>::from_bytes([7; 36]);
         let term = signing_key(9);
@@ -158,12 +173,12 @@ impl Update {
     }
 
     /// Back to the text in the clear, before the next [`create`](Self::create).
-    pub(crate) fn reset(&mut self) {
+    pub fn reset(&mut self) {
         self.text.copy_from_slice(&self.plain);
     }
 
     /// Two wraps, a signature, a seal.
-    pub(crate) fn create(&mut self) {
+    pub fn create(&mut self) {
         for (octet, to) in (10..).zip(&mut self.wrapped) {
             let key = Secret::<32>::from_bytes([octet; 32]);
             let wrapped = self.wrap.wrap(&self.aad[..AAD.0], &key, to);
@@ -181,7 +196,7 @@ impl Update {
     }
 
     /// An open, a verification, two unwraps, of what was created last.
-    pub(crate) fn apply(&mut self) {
+    pub fn apply(&mut self) {
         let opened = self.open.open(&self.iv, &self.aad, &mut self.text, &self.tag);
         opened.expect("what was sealed");
         if let Some((_, public)) = &self.term {
