@@ -4,10 +4,10 @@
 use std::{format, vec, vec::Vec};
 
 use super::{
-    ElectionFlags, ElectionState, Error, ExchangeType, Flags, Full, Header, NodeState, NotifyType,
+    ElectionFlags, ElectionState, Error, ExchangeType, Flags, Full, Header, KeyState, NodeState, NotifyType,
     PayloadType, Payloads, Writer,
     auth::ED25519_ALGORITHM,
-    gsa::{Policies, Policy},
+    gsa::{self, Policies, Policy},
     kd::Bags,
     message::Contents,
     notify::{MAX_COOKIE_LEN, lists_identity_hash, parse_cookie, parse_invalid_ke, write_invalid_ke},
@@ -18,6 +18,7 @@ use super::{
     sa::{Purpose, choose},
     size::{MAX_RETIRING, Shape, StateShape},
     sk,
+    state::{Carrier, State},
     substructure::{write_long, write_short},
 };
 
@@ -524,4 +525,32 @@ fn a_reader_knows_what_is_left() {
     assert_eq!(reader.len(), 3);
     assert_eq!(reader.u16(), Ok(0x0102));
     assert_eq!((reader.len(), reader.is_empty()), (1, false));
+}
+
+/// There is one Pending and one Active key at most; of several Retiring ones the first is found.
+#[test]
+fn a_states_keys_are_found_by_their_state() {
+    let mut buffer = [0; 600];
+    let header = Header::new([1; 8], [2; 8], ExchangeType::GSA_REKEY, Flags::INITIATOR, 0);
+    let mut writer = Writer::message(&mut buffer, &header);
+    let gsa = writer.begin(PayloadType::GSA);
+    for id in [7, 8] {
+        let policy = gsa::TekPolicy {
+            id,
+            state: KeyState::Retiring,
+            lifetime_s: 9,
+            protocols: None,
+        };
+        gsa::write_tek(&mut writer, &policy);
+    }
+    writer.end(gsa);
+    writer.payload(PayloadType::KD, &[]);
+    let (_, payloads) = Payloads::of_message(writer.finish().unwrap()).unwrap();
+    let contents = Contents::collect(payloads).unwrap();
+    let state = State::parse(contents.gsa.unwrap(), contents.kd.unwrap(), Carrier::Multicast).unwrap();
+    let found = |wanted| state.tek_in(wanted).map(|tek| tek.policy.id);
+    assert_eq!(
+        [KeyState::Pending, KeyState::Active, KeyState::Retiring].map(found),
+        [None, None, Some(7)]
+    );
 }

@@ -239,6 +239,35 @@ fn the_first_laggard_settles_the_question() {
     }
 }
 
+/// The Active key's life ends: what may not be activated is not, whoever has acknowledged it (section 7).
+#[test]
+fn no_force_activates_what_may_not_be() {
+    for (may_activate, expected) in [(false, 0), (true, 1)] {
+        let mut rollover = Rollover::default();
+        let _ = rollover.step(Input::Want(RekeyReason::Operator), &VIEW);
+        let view = View {
+            next: 2,
+            acknowledged: Some(0),
+            may_activate,
+            ..VIEW
+        };
+        let effects = rollover.step(Input::ForceDue, &view);
+        let forced = effects.iter().filter(|effect| **effect == Effect::ActivateForced);
+        assert_eq!(forced.count(), expected);
+    }
+}
+
+/// Whom a step asks: those who have not acknowledged the generation that the phase waits for settle it.
+#[test]
+fn a_step_says_what_it_compares() {
+    let mut rollover = Rollover::default();
+    assert_eq!(rollover.compares(Input::Check, 7), Some(7));
+    let _ = rollover.step(Input::Want(RekeyReason::Operator), &View { next: 5, ..VIEW });
+    assert_eq!(rollover.compares(Input::Check, 7), Some(5));
+    assert_eq!(rollover.compares(Input::Evict, 7), None);
+    assert_eq!(Rollover::inheriting(3).compares(Input::Check, 7), Some(3));
+}
+
 /// Where a step is said not to ask what may start or be activated, it comes to the same whatever the answer is: in every
 /// state, for every input, whoever has acknowledged.
 #[test]

@@ -5,3 +5,4 @@ mod live;
 mod members;
 mod offices;
 mod registrants;
+mod states;
