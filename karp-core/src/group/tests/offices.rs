@@ -23,8 +23,9 @@ fn office<'a>(core: &'a mut Core<'_>) -> &'a mut super::super::Office {
     core.node.office.as_mut().unwrap()
 }
 
+/// The whole view: this input asks for every part of it.
 fn view(core: &Core<'_>) -> rollover::View {
-    core.view(rollover::Input::Check).unwrap().0
+    core.view(rollover::Input::Replaced).unwrap().0
 }
 
 fn add_key(core: &mut Core<'_>, id: u16, state: KeyState, made: u32) -> Handle {
@@ -606,12 +607,19 @@ fn the_slowest_member_counts() {
     );
     core.node.installs.confirmed = core.node.installs.revision;
     office(&mut core).heir = true;
+    office(&mut core).patience = at(20_001);
     let row = core.add_peer("u", 6, NodeState::Member, 20_000);
     core.peer_mut(row).under = Some([5; 16]);
     core.peer_mut(row).claim.as_mut().unwrap().flags = crate::wire::ElectionFlags::KEYED;
     assert_eq!(
         (view(&core).acknowledged, view(&core).sa_acknowledged),
         (None, false)
+    );
+    office(&mut core).patience = at(20_000);
+    assert_eq!(
+        (view(&core).acknowledged, view(&core).sa_acknowledged),
+        (Some(5), true),
+        "it has waited long enough"
     );
 }
 
