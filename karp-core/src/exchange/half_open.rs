@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use super::{Handshake, IkeSa, attempt::MAX_FIRST, sa::wire_fault};
+use super::{Handshake, IkeSa, attempt::MAX_FIRST, messages::write_init_response, sa::wire_fault};
 use crate::{
     crypto::{DhSecret, Secret},
     error::DropReason,
@@ -12,14 +12,10 @@ use crate::{
     storage::Handle,
     time::{Duration, Instant},
     wire::{
-        self, ExchangeType, Flags, Header, MAX_DATAGRAM, NotifyType, PayloadType, Payloads, Writer,
-        auth::write_raw_public_key_request,
+        self, ExchangeType, Flags, Header, MAX_DATAGRAM, NotifyType, Payloads, Writer,
         message::Contents,
-        notify::{write_invalid_ke, write_signature_hashes},
         numbers::KE_CURVE25519,
-        payload::{KeyExchange, write_notify},
-        redirect::Redirect,
-        sa::{Choice, Purpose as Suite, choose, write_answer},
+        sa::{Choice, Purpose as Suite, choose},
     },
 };
 
@@ -293,18 +289,7 @@ impl Core<'_> {
         );
         let mut octets = [0; 512];
         let mut writer = Writer::message(&mut octets, &header);
-        write_answer(&mut writer, &half_open.choice);
-        KeyExchange {
-            method: KE_CURVE25519,
-            data: public,
-        }
-        .write(&mut writer);
-        writer.payload(PayloadType::NONCE, &half_open.nonce);
-        if asks {
-            write_raw_public_key_request(&mut writer);
-        }
-        write_signature_hashes(&mut writer);
-        write_notify(&mut writer, NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]);
+        write_init_response(&mut writer, &half_open.choice, public, &half_open.nonce, asks);
         let message = writer.finish().ok()?;
         half_open.response = heapless::Vec::from_slice(message).ok()?;
         Some(())
@@ -321,16 +306,7 @@ impl Core<'_> {
             0,
         );
         let mut writer = Writer::message(buffer, &header);
-        match &refusal.answer {
-            RefusalKind::Cookie(cookie) => write_notify(&mut writer, NotifyType::COOKIE, cookie),
-            RefusalKind::Redirect { to, nonce } => Redirect { to: *to, nonce }.write(&mut writer),
-            RefusalKind::TemporaryFailure => write_notify(&mut writer, NotifyType::TEMPORARY_FAILURE, &[]),
-            RefusalKind::NoProposal => write_notify(&mut writer, NotifyType::NO_PROPOSAL_CHOSEN, &[]),
-            RefusalKind::InvalidKe(method) => write_invalid_ke(&mut writer, *method),
-            RefusalKind::UnsupportedCritical(ty) => {
-                write_notify(&mut writer, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[*ty]);
-            }
-        }
+        refusal.answer.write(&mut writer);
         let len = writer.finish().ok()?.len();
         Some((len, refusal.to, MessageKind::InitResponse))
     }

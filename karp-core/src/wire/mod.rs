@@ -25,11 +25,13 @@ pub mod payload;
 pub mod reader;
 pub mod redirect;
 pub mod rekey;
+pub mod routing;
 pub mod sa;
 pub mod size;
 pub mod sk;
 pub mod state;
 pub mod substructure;
+pub mod ts;
 pub mod writer;
 
 pub use error::{Error, Full};
