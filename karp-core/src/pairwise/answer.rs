@@ -35,8 +35,8 @@ use crate::{
 pub(super) const MAX_HALF_OPEN: usize = 4;
 /// Refusals without state that wait to be sent.
 pub(super) const MAX_REFUSALS: usize = 4;
-/// A half-open exchange lives so long: an initiator that lost a message or two comes through.
-const HALF_OPEN_LIFE: Duration = Duration::from_secs(10);
+/// A half-open exchange lives so long, unless its place is needed: longer than an initiator goes on with it.
+const HALF_OPEN_LIFE: Duration = Duration::from_secs(20);
 
 /// How far a half-open exchange has come.
 #[allow(clippy::large_enum_variant, reason = "there is no allocator to box with")]
@@ -124,6 +124,12 @@ impl Core<'_> {
             known.owes = true;
             bump(&mut self.pair.pair_counters.responses_repeated);
             return Ok(());
+        }
+        // So is one that led to an IKE SA: a copy that comes late must not make another.
+        let head = nonce_head(nonce_i);
+        let known = |sa: &Sa| !sa.initiator && sa.spi_i == header.spi_i && sa.nonce == head;
+        if self.pair.sas.iter().any(known) {
+            return Err(DropReason::Replayed);
         }
         let Some(choice) = choose(sa, Some(Purpose::Pairwise)).map_err(wire_fault)? else {
             let answer = RefusalKind::NoProposal;

@@ -277,10 +277,12 @@ impl Core<'_> {
             {
                 sa.standing = Standing::Replaced(Ender::Us);
             }
+            // Of what is to end anyway the peer has forgotten its part by then.
+            let most = if sa.is_up() { tries } else { tries.min(5) };
             let lost = sa
                 .request
                 .as_ref()
-                .is_some_and(|request| request.repeat.is_over(now, tries));
+                .is_some_and(|request| request.repeat.is_over(now, most));
             if lost {
                 sa.request = None;
                 if sa.is_up() {
@@ -352,7 +354,8 @@ impl Core<'_> {
             return self.ask_probe(at);
         }
         if self.pair.put_off <= now {
-            if self.rekey_due(at).is_some_and(|due| due <= now) {
+            let roomy = self.pair.sas.len() <= super::ROOMY;
+            if roomy && self.rekey_due(at).is_some_and(|due| due <= now) {
                 self.pair.rekey = false;
                 if self.ask_rekey(at) {
                     return;

@@ -54,6 +54,8 @@ const YIELD: Duration = Duration::from_secs(3);
 const COOKIE_LIFE: Duration = Duration::from_secs(30);
 /// IKE SAs at once: the one that stands, those that replace it, and those that end.
 const MAX_SAS: usize = 6;
+/// With more of them than this, this side asks for no further one.
+const ROOMY: usize = MAX_SAS - 2;
 /// Events that wait for the host. The oldest of a host that does not poll are lost: all that matters can be read.
 const MAX_EVENTS: usize = 8;
 /// Key ids that rest before they are given again.
@@ -301,6 +303,25 @@ impl Core<'_> {
         self.pair.sas.iter().any(Sa::is_up)
     }
 
+    /// Keeps room for two more IKE SAs: one that ended, and is kept for repeats only, gives its place.
+    fn trim_sas(&mut self) {
+        while self.pair.sas.len() > ROOMY {
+            let ended = self
+                .pair
+                .sas
+                .iter()
+                .enumerate()
+                .filter_map(|(at, sa)| match sa.standing {
+                    Standing::Ended(until) => Some((until, at)),
+                    Standing::Live | Standing::Awaited | Standing::Replaced(_) => None,
+                });
+            let Some((_, at)) = ended.min() else {
+                break;
+            };
+            self.pair.sas.remove(at);
+        }
+    }
+
     fn next_lineage(&mut self) -> u32 {
         self.pair.lineages = self.pair.lineages.wrapping_add(1);
         self.pair.lineages
@@ -353,6 +374,7 @@ impl Core<'_> {
         if recv.from.ip() != settings.remote.ip() {
             return Err(DropReason::WrongDestination);
         }
+        self.trim_sas();
         let (marked, message) = unmark(datagram);
         let header = Header::parse(message).map_err(wire_fault)?;
         let way = Way {
@@ -431,6 +453,7 @@ impl Core<'_> {
         }
         self.pair.half_open.retain(|half_open| half_open.deadline > now);
         self.run_keys();
+        self.trim_sas();
         self.run_sas();
         self.run_attempt();
         if self.pair.stopping && self.pair.sas.is_empty() {
@@ -467,7 +490,8 @@ impl Core<'_> {
             let name = key.name(sessions.get(usize::from(key.session))?);
             if key.gone {
                 let told = key.told.is_some();
-                self.pair.keys.swap_remove(at);
+                // In order: the newest is the last.
+                self.pair.keys.remove(at);
                 if told {
                     return Some(Event::KeyRemoved(name));
                 }

@@ -36,6 +36,9 @@ pub(super) const MAX_REPLIES: usize = 3;
 const MAX_COOKIES: u8 = 3;
 /// After a refusal that nobody proved, or that a racer can have caused, an attempt waits so long for something better.
 const REFUSED_LIFE: Duration = Duration::from_secs(2);
+/// An attempt ends so long after the first answer: a responder forgets half-open exchanges, and a new attempt is worth
+/// more than a further repeat.
+const AUTH_LIFE: Duration = Duration::from_secs(15);
 /// The pause after an attempt that came to nothing; it doubles up to [`LONGEST_PAUSE`].
 pub(super) const FIRST_PAUSE: Duration = Duration::from_secs(2);
 const LONGEST_PAUSE: Duration = Duration::from_secs(60);
@@ -258,6 +261,7 @@ impl Core<'_> {
             return Err(DropReason::NoRoom);
         };
         attempt.count = attempt.count.saturating_add(1);
+        attempt.deadline = attempt.deadline.min(now.after(AUTH_LIFE));
         let reply = Reply {
             channel,
             sk_pr,
