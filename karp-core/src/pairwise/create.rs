@@ -73,6 +73,7 @@ impl Core<'_> {
             recv_id,
             nonce,
             secret,
+            replaced: replaced.map(|spi| spi.key_id),
             crossed: None,
         };
         let now = self.now;
@@ -386,14 +387,12 @@ impl Core<'_> {
         contents: &Contents<'_>,
         (session, recv_id): (u8, u16),
         (nonce_i, secret): (&[u8; 32], &DhSecret),
-        crossed: Option<u16>,
+        (replaced, crossed): (Option<u16>, Option<u16>),
     ) -> Result<(), DropReason> {
         if let Some(error) = contents.error {
             if error == NotifyType::CHILD_SA_NOT_FOUND {
-                // RFC 7296 section 2.25: it is gone there, so it is gone here, and the next one names none.
-                if let Some(recv_id) = self.standing_key(session).map(|key| key.recv_id) {
-                    self.remove_keys(|key| key.session == session && key.recv_id == recv_id);
-                }
+                // RFC 7296 section 2.25: it is gone there, so it is gone here, and the next request names none.
+                self.remove_keys(|key| key.session == session && Some(key.recv_id) == replaced);
             }
             if crossed.is_none() {
                 self.put_off(at, error);

@@ -4,7 +4,7 @@
 use super::{
     Core,
     io::{DownReason, Event, Failure},
-    keys::Ending,
+    keys::{Ending, RoutingSa},
     sa::{Asked, Ender, Sa, Standing},
 };
 use crate::{
@@ -47,6 +47,7 @@ impl Core<'_> {
         }
         let opened = sa.open(octets)?;
         sa.heard = now;
+        sa.used = true;
         if sa.standing == Standing::Awaited {
             sa.standing = Standing::Live;
         }
@@ -176,6 +177,10 @@ impl Core<'_> {
         }
         let opened = sa.open(octets)?;
         sa.heard = now;
+        sa.used = true;
+        if sa.standing == Standing::Awaited {
+            sa.standing = Standing::Live;
+        }
         // Its seal is good, so it is the peer's answer, whatever it says: the request is over.
         let asked = sa.request.take().map(|request| request.asked);
         let contents = opened
@@ -201,8 +206,15 @@ impl Core<'_> {
                 recv_id,
                 nonce,
                 secret,
+                replaced,
                 crossed,
-            }) => self.key_answered(at, &contents, (session, recv_id), (&nonce, &secret), crossed),
+            }) => self.key_answered(
+                at,
+                &contents,
+                (session, recv_id),
+                (&nonce, &secret),
+                (replaced, crossed),
+            ),
             Some(Asked::Delete | Asked::Refuse) => {
                 self.end(at, Standing::Ended(now), DownReason::Stopped);
                 Ok(())
@@ -244,6 +256,7 @@ impl Core<'_> {
         for other in &mut self.pair.sas {
             if other.lineage == lineage && other.standing == Standing::Awaited && (replaced || was_up) {
                 other.standing = Standing::Live;
+                other.used = true;
             }
         }
         if self.is_up()
@@ -278,7 +291,11 @@ impl Core<'_> {
                 sa.standing = Standing::Replaced(Ender::Us);
             }
             // Of what is to end anyway the peer has forgotten its part by then.
-            let most = if sa.is_up() { tries } else { tries.min(5) };
+            let most = if sa.is_up() && sa.used {
+                tries
+            } else {
+                tries.min(5)
+            };
             let lost = sa
                 .request
                 .as_ref()
@@ -286,9 +303,13 @@ impl Core<'_> {
             if lost {
                 sa.request = None;
                 if sa.is_up() {
-                    // RFC 7296 section 2.4: the peer is gone, and with it all that goes back to it.
-                    self.peer_lost();
-                    break;
+                    // RFC 7296 section 2.4: the peer is gone, and with it all that goes back to it; unless it only never
+                    // came to know of this one.
+                    if sa.used || !self.fall_back(at) {
+                        self.peer_lost();
+                        break;
+                    }
+                    continue;
                 }
                 self.end(at, Standing::Ended(now), DownReason::PeerLost);
             }
@@ -299,6 +320,24 @@ impl Core<'_> {
         for at in 0..self.pair.sas.len() {
             self.ask_under(at);
         }
+    }
+
+    /// The peer never came to know of this IKE SA: the one before it goes on, if it is there.
+    fn fall_back(&mut self, at: usize) -> bool {
+        let now = self.now;
+        let former = self.pair.sas.iter().enumerate().filter(|(place, sa)| {
+            *place != at && sa.used && (sa.is_up() || matches!(sa.standing, Standing::Replaced(_)))
+        });
+        let Some(former) = former.max_by_key(|(_, sa)| sa.made).map(|(place, _)| place) else {
+            return false;
+        };
+        self.set_standing(at, Standing::Ended(now));
+        self.set_standing(former, Standing::Live);
+        let spis = self.pair.sas.get(at).zip(self.pair.sas.get(former));
+        if let Some((from, to)) = spis.map(|(lost, former)| (lost.spi_i, former.spi_i)) {
+            self.keys_move(from, to);
+        }
+        true
     }
 
     fn peer_lost(&mut self) {
@@ -316,6 +355,11 @@ impl Core<'_> {
     fn ask_under(&mut self, at: usize) {
         let now = self.now;
         let current = self.current();
+        // What was replaced is not ended before the peer is known to have what replaced it, or nothing were left to it.
+        let mut others = self.pair.sas.iter().filter(|sa| sa.is_up());
+        let succeeded = others
+            .next()
+            .is_none_or(|first| first.used || others.any(|sa| sa.used));
         let Some(sa) = self.pair.sas.get_mut(at) else {
             return;
         };
@@ -323,12 +367,19 @@ impl Core<'_> {
             return;
         }
         match sa.standing {
-            Standing::Replaced(Ender::Us) => self.ask_delete(at),
+            Standing::Replaced(Ender::Us) if succeeded => self.ask_delete(at),
             Standing::Live if self.pair.stopping => self.ask_delete(at),
             Standing::Live if current == Some(at) => {
                 self.ask_current(at, now);
             }
-            Standing::Live | Standing::Awaited | Standing::Replaced(Ender::Peer(_)) | Standing::Ended(_) => {}
+            // The peer took so long to use it that it may be gone.
+            Standing::Awaited if current.is_none() && sa.made.after(super::LINGER) <= now => {
+                self.ask_probe(at);
+            }
+            Standing::Live
+            | Standing::Awaited
+            | Standing::Replaced(Ender::Us | Ender::Peer(_))
+            | Standing::Ended(_) => {}
         }
     }
 
@@ -440,17 +491,18 @@ impl Core<'_> {
     /// left with the one that ends.
     fn key_to_delete(&self, now: Instant) -> Option<RoutingSpi> {
         let due = self.pair.keys.iter().find(|key| {
-            !key.gone
-                && matches!(key.ending, Ending::Delete(at) if at <= now)
-                && self.is_succeeded(key.session)
+            !key.gone && matches!(key.ending, Ending::Delete(at) if at <= now) && self.is_succeeded(key)
         })?;
         let session = self.settings().sessions.get(usize::from(due.session))?;
         Some(due.spi(session.wire_protocol()))
     }
 
-    pub(super) fn is_succeeded(&self, session: u8) -> bool {
+    fn is_succeeded(&self, ending: &RoutingSa) -> bool {
         let mut keys = self.pair.keys.iter();
-        keys.any(|key| !key.gone && key.session == session && key.state == RowState::Active)
+        keys.any(|key| {
+            let active = !key.gone && key.session == ending.session && key.state == RowState::Active;
+            active && key.activation >= ending.outlived_by
+        })
     }
 
     /// Writes the next message of an IKE SA: what is owed to the peer comes first.

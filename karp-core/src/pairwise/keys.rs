@@ -52,6 +52,8 @@ pub(super) struct RoutingSa {
     /// The lower of the two nonces that it came of.
     pub(super) nonce: NonceHead,
     pub(super) ending: Ending,
+    /// It is not ended before a key of this activation or a later one is sent with: or the peer could be left without any.
+    pub(super) outlived_by: u32,
     /// This side has not told the peer yet that it holds the key.
     pub(super) confirm: bool,
     /// What the host was told last.

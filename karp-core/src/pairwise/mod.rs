@@ -543,6 +543,9 @@ impl Core<'_> {
                 Standing::Replaced(sa::Ender::Peer(time)) | Standing::Ended(time) => {
                     at(Some(time), Timer::IkeSa);
                 }
+                Standing::Awaited if self.current().is_none() && sa.request.is_none() => {
+                    at(Some(sa.made.after(LINGER)), Timer::IkeSa);
+                }
                 Standing::Live | Standing::Awaited | Standing::Replaced(sa::Ender::Us) => {}
             }
         }

@@ -50,6 +50,7 @@ impl Core<'_> {
             activation: 0,
             nonce,
             ending: Ending::No,
+            outlived_by: 0,
             confirm: ours,
             told: None,
             gone: false,
@@ -74,7 +75,7 @@ impl Core<'_> {
                 key.state = RowState::Active;
                 key.activation = activation;
             } else if key.state != RowState::Retiring {
-                retire(key, grace);
+                retire(key, grace, activation);
             }
         }
     }
@@ -82,9 +83,10 @@ impl Core<'_> {
     /// This side stops sending with the key, or never begins; the peer may send with it for a while.
     pub(super) fn retire_key(&mut self, session: u8, recv_id: u16) {
         let grace = self.now.after(self.settings().dtd);
+        let next = self.pair.activations.saturating_add(1);
         let mut keys = self.pair.keys.iter_mut();
         if let Some(key) = keys.find(|key| key.session == session && key.recv_id == recv_id) {
-            retire(key, grace);
+            retire(key, grace, next);
         }
     }
 
@@ -164,7 +166,8 @@ impl Core<'_> {
 }
 
 /// The one who asked for it ends it after DTD; if that never comes, the other does, much later.
-fn retire(key: &mut RoutingSa, grace: Instant) {
+fn retire(key: &mut RoutingSa, grace: Instant, outlived_by: u32) {
+    key.outlived_by = outlived_by;
     key.state = RowState::Retiring;
     key.ending = if key.ours {
         Ending::Delete(grace)

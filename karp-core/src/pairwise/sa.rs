@@ -77,6 +77,8 @@ pub(super) enum Asked {
         recv_id: u16,
         nonce: [u8; 32],
         secret: DhSecret,
+        /// What it is to replace, by this side's key id.
+        replaced: Option<u16>,
         /// The peer asked the same meanwhile: the routing SA that came of that, by this side's key id.
         crossed: Option<u16>,
     },
@@ -126,6 +128,8 @@ pub(super) struct Sa {
     /// Which initial exchange it goes back to: keys of sessions are inherited along this line.
     pub(super) lineage: u32,
     pub(super) standing: Standing,
+    /// The peer is known to have it: it made it, or something came under it.
+    pub(super) used: bool,
     /// When it was made.
     pub(super) made: Instant,
     /// What decides between two of the same moment: of an initial exchange the initiator's nonce, of a rekey the lowest.
@@ -262,6 +266,7 @@ impl Sa {
             initiator,
             lineage,
             standing,
+            used: initiator,
             made: now,
             nonce,
             to: way.to,

@@ -424,19 +424,27 @@ impl Core<'_> {
         let grace = now.after(super::LINGER);
         let mut restarted = false;
         let mut heir = sa.lineage;
+        let (fresh, mut former) = (sa.spi_i, None);
         for old in self.pair.sas.iter_mut().filter(|old| old.is_up()) {
             let crossed = old.made >= began;
             if initial_contact && !crossed {
                 old.standing = Standing::Ended(now);
                 restarted = true;
             } else if crossed && old.nonce > sa.nonce {
+                former = Some((fresh, old.spi_i));
                 sa.standing = Standing::Replaced(ender(sa.initiator, grace));
                 heir = old.lineage;
-            } else if crossed {
-                old.standing = Standing::Replaced(ender(old.initiator, grace));
+                self.pair.probe |= !old.used;
             } else {
-                old.standing = Standing::Replaced(ender(sa.initiator, grace));
+                let by = if crossed { old.initiator } else { sa.initiator };
+                former = Some((old.spi_i, fresh));
+                old.standing = Standing::Replaced(ender(by, grace));
+                // Something has to come under it before the other can be ended.
+                self.pair.probe |= !sa.used;
             }
+        }
+        if let Some((from, to)) = former {
+            self.keys_move(from, to);
         }
         if restarted {
             // What the peer had under the old one it has no more.

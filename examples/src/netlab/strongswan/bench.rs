@@ -12,7 +12,7 @@ use karp_core::{
     Grant, Identity,
     crypto::{Secret, SigningKey},
     io::{Handled, MessageKind},
-    pairwise::{Command, Config, Event, Failure, Pair, PairCounters, Settings},
+    pairwise::{Command, Config, Event, Failure, Output, Pair, PairCounters, Settings},
 };
 use karp_std::{
     credentials::{PreSharedKey, Proof, Store},
@@ -172,6 +172,40 @@ impl Case<'_> {
             ip(SWAN),
             ip(KARP),
         )
+    }
+
+    /// Begins so many exchanges with strongSwan, and does not go on with them.
+    pub(super) fn abandon(&self, count: usize, store: Store) -> anyhow::Result<()> {
+        let namespace = format!("/run/netns/{}", self.bench.karp);
+        std::thread::scope(|scope| {
+            let begun = scope.spawn(|| {
+                let file = File::open(&namespace).with_context(|| format!("{namespace} is not there"))?;
+                setns(&file, CloneFlags::CLONE_NEWNET).context("the namespace cannot be entered")?;
+                let socket = std::net::UdpSocket::bind((ip(KARP), 0))?;
+                for _ in 0..count {
+                    let now = karp_std::clock::now();
+                    let config = Config::new(settings(true))?;
+                    let mut pair = Pair::new(config, &store, OsEntropy, now)?;
+                    pair.handle_command(now, Command::Start)?;
+                    let mut buffer = [0; 1232];
+                    let Output::Transmit { len, to, .. } = pair.poll(now, &mut buffer) else {
+                        bail!("a pair that was started sends nothing");
+                    };
+                    socket.send_to(&buffer[..len], to)?;
+                }
+                // They are there when the answers are.
+                socket.set_read_timeout(Some(SOON))?;
+                for _ in 0..count {
+                    socket
+                        .recv(&mut [0; 2048])
+                        .context("no answer to an exchange that was begun")?;
+                }
+                Ok(())
+            });
+            begun
+                .join()
+                .unwrap_or_else(|_| Err(anyhow::anyhow!("a thread panicked")))
+        })
     }
 
     /// Loses so many percent of what arrives at either side, while the guard lives.

@@ -65,8 +65,7 @@ impl Setup {
 
     fn daemon(&self) -> String {
         let cookies = if self.cookies {
-            // The threshold is passed by the second half-open exchange: one that nobody ends is made first.
-            "  cookie_threshold = 1\n  cookie_threshold_ip = 100\n  block_threshold = 100\n"
+            "  cookie_threshold = 2\n  cookie_threshold_ip = 100\n  block_threshold = 100\n"
         } else {
             ""
         };
@@ -259,13 +258,10 @@ impl Swan {
     }
 }
 
-/// The last lines, without the octets of level 3 and 4.
+/// The last lines, without how each message is put together.
 #[must_use]
 pub fn last(log: &str, count: usize) -> String {
-    let lines: Vec<&str> = log
-        .lines()
-        .filter(|line| !line.contains(": 0x") && !line.contains("=> "))
-        .collect();
+    let lines: Vec<&str> = log.lines().filter(|line| !line.contains("[ENC]")).collect();
     lines[lines.len().saturating_sub(count)..].join("\n")
 }
 
