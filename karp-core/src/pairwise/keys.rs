@@ -182,3 +182,72 @@ impl<'a> PairTable<'a> {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::crypto::{SharedSecret, child_keymat};
+
+    /// Values computed with Python's hmac and base64, not with this crate (PROTOCOL.md section 9).
+    #[test]
+    fn keys_of_a_routing_sa_against_another_implementation() {
+        let count = |from: u8| core::array::from_fn::<u8, 32, _>(|i| from + u8::try_from(i).unwrap());
+        let shared = SharedSecret::from_octets_for_testing_only(count(32));
+        let sk_d = Secret::from_bytes(count(0));
+        let key: Secret<32> = child_keymat(&sk_d, Some(&shared), &count(64), &count(96));
+        let hex: std::string::String = key.expose().iter().map(|o| std::format!("{o:02x}")).collect();
+        assert_eq!(
+            hex,
+            "da04d3d8996babb36702e1f3785ecb5fd2efe4ef8fe60cdd4ead282fe34a4fb6"
+        );
+        for (protocol, algorithm, text) in [
+            (
+                RoutingProtocol::Bgp,
+                RoutingAlgorithm::HmacSha1Cut96,
+                "JlccAGQFb3THURLXEqQ5yD_Gn5Dv",
+            ),
+            (
+                RoutingProtocol::Bgp,
+                RoutingAlgorithm::KeyedMd5,
+                "gKDa6JG-gSbbjibE",
+            ),
+            (
+                RoutingProtocol::Ldp,
+                RoutingAlgorithm::Aes128CmacCut96,
+                "XjCYbb4_DHi9KEBW-0w9WyauGixU",
+            ),
+        ] {
+            let end = crate::wire::ts::Selector {
+                address: [192, 0, 2, 1].into(),
+                ip_protocol: 6,
+                port: None,
+            };
+            let sessions = [Session {
+                protocol,
+                algorithm,
+                local: end,
+                remote: end,
+            }];
+            let keys = [RoutingSa {
+                session: 0,
+                lineage: 1,
+                under: [1; 8],
+                send_id: 7,
+                recv_id: 9,
+                key: key.duplicate(),
+                ours: true,
+                state: RowState::Active,
+                renew: Instant::ZERO,
+                activation: 1,
+                nonce: NonceHead::new(),
+                ending: Ending::No,
+                outlived_by: 0,
+                confirm: false,
+                told: None,
+                gone: false,
+            }];
+            let row = PairTable::new(&keys, &sessions).sending(0).unwrap();
+            assert_eq!((row.text(), row.send_id, row.recv_id), (text, 7, 9));
+        }
+    }
+}

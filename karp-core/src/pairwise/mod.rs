@@ -16,6 +16,8 @@ mod create;
 mod inform;
 mod io;
 mod keys;
+#[cfg(test)]
+mod pinned;
 mod rows;
 mod sa;
 mod settings;

@@ -81,6 +81,11 @@ pub struct Lab {
     pub sent: Vec<Sent>,
     /// Nothing gets through.
     pub cut: bool,
+    /// So many damaged copies arrive ahead of each message.
+    pub damage: usize,
+    /// So many did.
+    pub damaged: u64,
+    made: [u32; 2],
     flights: BTreeMap<(Instant, u64), (usize, Flight)>,
     number: u64,
     seals: BTreeMap<([u8; 16], bool, [u8; 8]), Vec<u8>>,
@@ -146,6 +151,9 @@ impl Lab {
             accepted: 0,
             sent: Vec::new(),
             cut: false,
+            damage: 0,
+            damaged: 0,
+            made: [0; 2],
             flights: BTreeMap::new(),
             number: 0,
             seals: BTreeMap::new(),
@@ -157,6 +165,7 @@ impl Lab {
 
     /// A new engine on a side, started.
     pub fn boot(&mut self, side: usize) {
+        self.made[side] = 0;
         let place = &mut self.sides[side];
         place.boots += 1;
         let entropy = generator(self.seed, 10 + place.boots * 2 + side as u64);
@@ -221,8 +230,11 @@ impl Lab {
                 }
             }
         }
-        let rows: Vec<_> = self.pair(side).key_table().rows().collect();
-        self.seen[side].extend(rows.iter().map(|row| row.octets().to_vec()));
+        let made = self.pair(side).pair_counters().keys_made;
+        if std::mem::replace(&mut self.made[side], made) != made {
+            let rows: Vec<_> = self.pair(side).key_table().rows().collect();
+            self.seen[side].extend(rows.iter().map(|row| row.octets().to_vec()));
+        }
     }
 
     fn transmit(&mut self, side: usize, kind: MessageKind, octets: Vec<u8>) {
@@ -282,6 +294,11 @@ impl Lab {
         match flight {
             Flight::Message(octets) => {
                 if self.sides[to].pair.is_some() {
+                    for _ in 0..self.damage {
+                        let copy = self.damaged_copy(&octets);
+                        self.damaged += 1;
+                        self.inject(to, &copy);
+                    }
                     self.inject(to, &octets);
                 }
             }
@@ -300,6 +317,28 @@ impl Lab {
                 );
             }
         }
+    }
+
+    /// A few octets changed, cut off or added.
+    fn damaged_copy(&mut self, octets: &[u8]) -> Vec<u8> {
+        let mut copy = octets.to_vec();
+        match self.dice.below(4) {
+            0 => copy.truncate(self.dice.index(octets.len())),
+            1 => {
+                copy.truncate(self.dice.between(28, octets.len() as u64) as usize);
+                let len = copy.len() as u32;
+                copy[24..28].copy_from_slice(&len.to_be_bytes());
+            }
+            2 => copy.push(7),
+            _ => {}
+        }
+        for _ in 0..=self.dice.below(3) {
+            let at = self.dice.index(copy.len().max(1));
+            if let Some(octet) = copy.get_mut(at) {
+                *octet ^= 1 << self.dice.below(8);
+            }
+        }
+        copy
     }
 
     /// Runs for a while, in steps of a millisecond where something happens. Packets are sent every 10 ms.

@@ -76,6 +76,7 @@ impl Bench {
         }
         Ok(Case {
             bench: self,
+            name: name.to_owned(),
             directory,
             results,
         })
@@ -92,6 +93,7 @@ impl Drop for Bench {
 /// One case: where its files are.
 pub(super) struct Case<'a> {
     bench: &'a Bench,
+    name: String,
     directory: PathBuf,
     results: PathBuf,
 }
@@ -250,7 +252,16 @@ impl Case<'_> {
                 .unwrap_or_else(|_| Err(anyhow::anyhow!("karp's thread panicked")))
         });
         let log = self.results.join("charon.log");
-        let _ = std::fs::copy(self.directory.join("run/charon.log"), log);
+        let _ = std::fs::copy(self.directory.join("run/charon.log"), &log);
+        let text = std::fs::read_to_string(&log).unwrap_or_default();
+        let version = text.lines().find_map(|line| {
+            line.split_once("Starting IKE charon daemon (")?
+                .1
+                .split(',')
+                .next()
+        });
+        let vectors = super::vectors::extract(&text, &self.name, version.unwrap_or("strongSwan"));
+        std::fs::write(self.results.join("vectors.txt"), vectors).context("vectors.txt cannot be written")?;
         outcome
     }
 }

@@ -7,6 +7,7 @@
 mod bench;
 mod cases;
 pub mod swan;
+pub mod vectors;
 
 use std::{
     path::Path,
