@@ -22,6 +22,8 @@ mod rows;
 mod sa;
 mod settings;
 mod start;
+#[cfg(test)]
+mod tests;
 
 use core::net::SocketAddr;
 

@@ -4,7 +4,7 @@
 //! charon writes octets as lines of sixteen below a line that names them (`SKEYSEED => 32 bytes @ 0x..`). A message that it
 //! sends is the last one that was generated before the line that says so.
 
-use std::fmt::Write as _;
+use std::{collections::BTreeMap, fmt::Write as _};
 
 /// What is taken, as charon calls it and as the file does.
 const WANTED: &[(&str, &str)] = &[
@@ -29,28 +29,45 @@ pub fn extract(log: &str, case: &str, version: &str) -> String {
         "# Messages and keys of one run of `netlab -- strongswan` (case {case}) between karp and {version},\n\
          # all of them taken from strongSwan's own log (ike = 4, enc = 3, net = 3), in the order in which it wrote them.\n\
          # karp initiates; `received` is karp's message, `sent` strongSwan's. The keys protected nothing else.\n\
+         # charon logs an unsealed message before its Length field is final: that field holds the number of octets here.\n\
          # Made anew by the same case: target/netlab/strongswan/{case}/vectors.txt.\n"
     );
-    let mut generated = String::new();
+    // By thread: several answer at once.
+    let mut generated: BTreeMap<&str, String> = BTreeMap::new();
     let lines: Vec<&str> = log.lines().collect();
     for (at, line) in lines.iter().enumerate() {
         let Some((prefix, said)) = line.split_once("] ") else {
             continue;
         };
         if said.starts_with("sending packet: ") && said.ends_with(" bytes)") {
-            let _ = writeln!(text, "sent = {generated}");
+            let message = with_length(generated.remove(thread(prefix)).unwrap_or_default());
+            let _ = writeln!(text, "sent = {message}");
         }
         let Some((name, _)) = said.split_once(" => ") else {
             continue;
         };
         let octets = || dump(&lines[at + 1..], prefix);
         if name == GENERATED {
-            generated = octets();
+            generated.insert(thread(prefix), octets());
         } else if let Some((_, short)) = WANTED.iter().find(|(long, _)| *long == name) {
             let _ = writeln!(text, "{short} = {}", octets());
         }
     }
     text
+}
+
+/// A message's own Length field (RFC 7296 section 3.1), set to what it has.
+fn with_length(mut message: String) -> String {
+    let length = format!("{:08x}", message.len() / 2);
+    if message.len() >= 56 {
+        message.replace_range(48..56, &length);
+    }
+    message
+}
+
+/// The number in front of a line.
+fn thread(prefix: &str) -> &str {
+    prefix.split('[').next().unwrap_or_default()
 }
 
 /// The octets below a line, in hexadecimal: lines of the same thread and group, each with its offset.
