@@ -281,6 +281,11 @@ impl Core<'_> {
     pub(super) fn run_sas(&mut self) {
         let now = self.now;
         let tries = self.settings().tries;
+        let one_is_used = self
+            .pair
+            .sas
+            .iter()
+            .any(|sa| sa.used && (sa.is_up() || matches!(sa.standing, Standing::Replaced(_))));
         for at in 0..self.pair.sas.len() {
             let Some(sa) = self.pair.sas.get_mut(at) else {
                 break;
@@ -290,8 +295,14 @@ impl Core<'_> {
             {
                 sa.standing = Standing::Replaced(Ender::Us);
             }
-            // Of what is to end anyway the peer has forgotten its part by then.
-            let most = if sa.is_up() && sa.used {
+            // Of what is to end anyway the peer has forgotten its part by then, and where it never came to know of one there
+            // is another to go on with.
+            let deletes = |sa: &Sa| {
+                let asked = sa.request.as_ref().map(|request| &request.asked);
+                matches!(asked, Some(Asked::Delete))
+            };
+            let (alone, ending) = (sa.used || !one_is_used, deletes(sa));
+            let most = if sa.is_up() && alone && !ending {
                 tries
             } else {
                 tries.min(5)
@@ -302,6 +313,11 @@ impl Core<'_> {
                 .is_some_and(|request| request.repeat.is_over(now, most));
             if lost {
                 sa.request = None;
+                if ending {
+                    // The peer ended it when it was told, and its answer was lost: it has nothing to answer with any more.
+                    self.end(at, Standing::Ended(now), DownReason::Stopped);
+                    continue;
+                }
                 if sa.is_up() {
                     // RFC 7296 section 2.4: the peer is gone, and with it all that goes back to it; unless it only never
                     // came to know of this one.

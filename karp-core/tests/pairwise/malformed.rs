@@ -48,7 +48,7 @@ fn every_octet_of_a_sealed_message_counts() {
     let mut lab = lab(1, Proof::PairKeys);
     lab.boot(0);
     lab.boot(1);
-    assert!(lab.wait(10_000, Lab::settled));
+    assert!(lab.wait(60_000, Lab::settled));
     lab.run(1000);
     let before = lab.sent.len();
     lab.cut = true;
@@ -77,7 +77,7 @@ fn replays_change_nothing() {
         let mut lab = lab(seed, Proof::PairKeys);
         lab.boot(0);
         lab.boot(1);
-        assert!(lab.wait(10_000, Lab::settled));
+        assert!(lab.wait(60_000, Lab::settled));
         for side in [0, 1] {
             lab.command(side, Command::Rekey { session: 0 });
             lab.run(3000);
