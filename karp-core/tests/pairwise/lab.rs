@@ -21,24 +21,24 @@ use crate::common::{
 };
 
 /// One of the two pairs.
-pub type Router = Pair<Store, ChaCha8Rng>;
+pub(crate) type Router = Pair<Store, ChaCha8Rng>;
 
 /// What the link does to datagrams.
 #[derive(Clone, Copy, Debug)]
-pub struct Link {
-    pub loss: u32,
-    pub duplication: u32,
+pub(crate) struct Link {
+    pub(crate) loss: u32,
+    pub(crate) duplication: u32,
     /// The least and the most milliseconds that a datagram takes: where they differ, datagrams overtake each other.
-    pub latency: (u64, u64),
+    pub(crate) latency: (u64, u64),
 }
 
 impl Link {
-    pub const CLEAN: Self = Self {
+    pub(crate) const CLEAN: Self = Self {
         loss: 0,
         duplication: 0,
         latency: (1, 1),
     };
-    pub const ROUGH: Self = Self {
+    pub(crate) const ROUGH: Self = Self {
         loss: 20,
         duplication: 20,
         latency: (1, 40),
@@ -53,53 +53,53 @@ enum Flight {
     Packet(usize, u16, Vec<u8>),
 }
 
-pub struct Side {
-    pub pair: Option<Router>,
-    pub settings: Settings,
-    pub store: Store,
-    pub events: Vec<(Instant, Event)>,
+pub(crate) struct Side {
+    pub(crate) pair: Option<Router>,
+    pub(crate) settings: Settings,
+    pub(crate) store: Store,
+    pub(crate) events: Vec<(Instant, Event)>,
     boots: u64,
 }
 
 /// Who saw which octets: a message that was sent, by whom, and what it was.
 #[derive(Clone, Debug)]
-pub struct Sent {
-    pub at: Instant,
-    pub side: usize,
-    pub kind: MessageKind,
-    pub octets: Vec<u8>,
+pub(crate) struct Sent {
+    pub(crate) at: Instant,
+    pub(crate) side: usize,
+    pub(crate) kind: MessageKind,
+    pub(crate) octets: Vec<u8>,
 }
 
-pub struct Lab {
-    pub now: Instant,
-    pub link: Link,
-    pub sides: [Side; 2],
+pub(crate) struct Lab {
+    pub(crate) now: Instant,
+    pub(crate) link: Link,
+    pub(crate) sides: [Side; 2],
     /// Packets of a side whose receiver does not have the key fail the run.
-    pub hitless: bool,
+    pub(crate) hitless: bool,
     /// Packets that were accepted.
-    pub accepted: u64,
-    pub sent: Vec<Sent>,
+    pub(crate) accepted: u64,
+    pub(crate) sent: Vec<Sent>,
     /// Nothing gets through.
-    pub cut: bool,
+    pub(crate) cut: bool,
     /// So many damaged copies arrive ahead of each message.
-    pub damage: usize,
+    pub(crate) damage: usize,
     /// So many did.
-    pub damaged: u64,
+    pub(crate) damaged: u64,
     made: [u32; 2],
     flights: BTreeMap<(Instant, u64), (usize, Flight)>,
     number: u64,
     seals: BTreeMap<([u8; 16], bool, [u8; 8]), Vec<u8>>,
     /// Fingerprints of keys that each side ever had.
-    pub seen: [BTreeSet<Vec<u8>>; 2],
+    pub(crate) seen: [BTreeSet<Vec<u8>>; 2],
     dice: Dice,
     seed: u64,
 }
 
-pub fn address(side: usize) -> SocketAddr {
+pub(crate) fn address(side: usize) -> SocketAddr {
     format!("192.0.2.{}:500", side + 1).parse().unwrap()
 }
 
-pub fn identity(side: usize) -> Identity {
+pub(crate) fn identity(side: usize) -> Identity {
     Identity::fqdn(["a.example", "b.example"][side]).unwrap()
 }
 
@@ -111,7 +111,7 @@ fn end(side: usize) -> Selector {
     }
 }
 
-pub fn bgp(side: usize) -> Session {
+pub(crate) fn bgp(side: usize) -> Session {
     Session {
         protocol: RoutingProtocol::Bgp,
         algorithm: RoutingAlgorithm::HmacSha1Cut96,
@@ -122,7 +122,7 @@ pub fn bgp(side: usize) -> Session {
 
 impl Lab {
     /// Two routers with one session, nothing started.
-    pub fn new(seed: u64, link: Link, proof: Proof, change: impl Fn(usize, &mut Settings)) -> Self {
+    pub(crate) fn new(seed: u64, link: Link, proof: Proof, change: impl Fn(usize, &mut Settings)) -> Self {
         let sides = [0, 1].map(|side| {
             let mut settings = Settings::new(
                 identity(side),
@@ -164,7 +164,7 @@ impl Lab {
     }
 
     /// A new engine on a side, started.
-    pub fn boot(&mut self, side: usize) {
+    pub(crate) fn boot(&mut self, side: usize) {
         self.made[side] = 0;
         let place = &mut self.sides[side];
         place.boots += 1;
@@ -176,11 +176,11 @@ impl Lab {
         self.poll(side);
     }
 
-    pub fn pair(&self, side: usize) -> &Router {
+    pub(crate) fn pair(&self, side: usize) -> &Router {
         self.sides[side].pair.as_ref().unwrap()
     }
 
-    pub fn command(&mut self, side: usize, command: Command) {
+    pub(crate) fn command(&mut self, side: usize, command: Command) {
         let now = self.now;
         self.sides[side]
             .pair
@@ -192,7 +192,7 @@ impl Lab {
     }
 
     /// Hands octets to a side as if the other had sent them.
-    pub fn inject(&mut self, side: usize, octets: &[u8]) -> Handled {
+    pub(crate) fn inject(&mut self, side: usize, octets: &[u8]) -> Handled {
         let recv = Recv {
             from: address(1 - side),
             to: address(side),
@@ -342,13 +342,13 @@ impl Lab {
     }
 
     /// Runs for a while, in steps of a millisecond where something happens. Packets are sent every 10 ms.
-    pub fn run(&mut self, ms: u64) {
+    pub(crate) fn run(&mut self, ms: u64) {
         let until = self.now.after(Duration::from_millis(ms));
         self.run_until(until, |_| false);
     }
 
     /// Runs until the condition holds; tells whether it did within so many milliseconds.
-    pub fn wait(&mut self, ms: u64, condition: impl Fn(&Self) -> bool) -> bool {
+    pub(crate) fn wait(&mut self, ms: u64, condition: impl Fn(&Self) -> bool) -> bool {
         let until = self.now.after(Duration::from_millis(ms));
         self.run_until(until, &condition);
         condition(self)
@@ -388,7 +388,7 @@ impl Lab {
     }
 
     /// Both have an IKE SA and a key to send with in every session, and each accepts what the other sends.
-    pub fn keyed(&self) -> bool {
+    pub(crate) fn keyed(&self) -> bool {
         [0, 1].iter().all(|side| {
             let (Some(own), Some(other)) = (&self.sides[*side].pair, &self.sides[1 - *side].pair) else {
                 return false;
@@ -404,18 +404,18 @@ impl Lab {
     }
 
     /// Both are up under the same single IKE SA.
-    pub fn settled(&self) -> bool {
+    pub(crate) fn settled(&self) -> bool {
         self.keyed()
             && self.pair(0).ike_sa() == self.pair(1).ike_sa()
             && [0, 1].iter().all(|side| self.pair(*side).ike_sas() == 1)
     }
 
-    pub fn events(&self, side: usize) -> Vec<Event> {
+    pub(crate) fn events(&self, side: usize) -> Vec<Event> {
         self.sides[side].events.iter().map(|(_, event)| *event).collect()
     }
 
     /// What happened, for messages.
-    pub fn story(&self) -> String {
+    pub(crate) fn story(&self) -> String {
         let mut lines: Vec<(u64, String)> = Vec::new();
         for side in [0, 1] {
             for (at, event) in &self.sides[side].events {

@@ -12,10 +12,6 @@ use crate::{
     lab::{Lab, Link, bgp},
 };
 
-fn lab(seed: u64, link: Link) -> Lab {
-    Lab::new(seed, link, Proof::PairKeys, |_, settings| settings.tries = 12)
-}
-
 fn started_with(seed: u64, link: Link, change: impl Fn(usize, &mut Settings)) -> Lab {
     let mut lab = Lab::new(seed, link, Proof::PairKeys, |side, settings| {
         settings.tries = 12;
