@@ -20,9 +20,9 @@ const DATA: &str = include_str!("../../tests/vectors/strongswan.txt");
 /// The values of this name, in order.
 fn values(name: &str) -> Vec<Vec<u8>> {
     let octets = |hex: &str| -> Vec<u8> {
-        (0..hex.len() / 2)
-            .map(|at| u8::from_str_radix(&hex[at * 2..at * 2 + 2], 16).unwrap())
-            .collect()
+        let digit = |octet: &u8| u8::try_from(char::from(*octet).to_digit(16).unwrap()).unwrap();
+        let pairs = hex.as_bytes().chunks_exact(2);
+        pairs.map(|pair| digit(&pair[0]) * 16 + digit(&pair[1])).collect()
     };
     let lines = DATA.lines().filter_map(|line| line.split_once(" = "));
     lines
