@@ -378,7 +378,7 @@ impl Lab {
                 let (to, flight) = entry.remove();
                 self.arrive(to, flight);
             }
-            if self.now.as_millis() % 10 == 0 {
+            if self.now.as_millis().is_multiple_of(10) {
                 self.packets();
             }
             for side in [0, 1] {
