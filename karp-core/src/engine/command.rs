@@ -148,7 +148,6 @@ impl Core<'_> {
         self.node.term_key = None;
         self.node.refusals.clear();
         self.node.wanted.clear();
-        self.node.evicted.clear();
         self.node.purge = false;
         self.handshakes.retain(|_| false);
         self.sealed.retain(|_| false);

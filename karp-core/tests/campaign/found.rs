@@ -41,3 +41,28 @@ fn a_router_of_another_half_reboots_with_the_new_key() {
         });
     }
 }
+
+/// Promise 1. Who had left the group forgot who was put out of it, joined again, and let itself be keyed by that router
+/// (seed 1233).
+#[test]
+fn a_router_that_left_refuses_who_was_put_out() {
+    for seed in 1..=4 {
+        let mut setup = Setup::plain(3);
+        setup.priorities = vec![10, 50, 100];
+        holds(&Schedule {
+            seed,
+            profile: "found",
+            nodes: 3,
+            setup,
+            faults: vec![
+                (15_000, Fault::HandOff),
+                (25_000, Fault::Evict(Who::Node(2))),
+                (40_000, Fault::Crash(Who::Node(0))),
+                (41_000, Fault::Leave(Who::Node(1))),
+                // By then the one that was put out serves, alone.
+                (80_000, Fault::Start(Who::Node(1))),
+            ],
+            span: 100_000,
+        });
+    }
+}

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use karp_core::{
     algorithm::RoutingProtocol,
     io::{Alarm, Role},
+    time::Instant,
 };
 
 use super::{
@@ -114,6 +115,8 @@ pub struct Hellos {
     agreed: Vec<Vec<bool>>,
     /// They were apart, and have not found together since.
     apart: Vec<Vec<bool>>,
+    /// Whose doing it was that a router began to send with a key, or dropped it: the office that it held or followed.
+    causes: BTreeMap<(Turn, usize, Vec<u8>), usize>,
     /// What offices did to which key.
     turns: BTreeMap<(Turn, Vec<u8>), Vec<Turned>>,
 }
@@ -132,6 +135,7 @@ impl Default for Hellos {
             foreign: 0,
             agreed: Vec::new(),
             apart: Vec::new(),
+            causes: BTreeMap::new(),
             turns: BTreeMap::new(),
         }
     }
@@ -197,28 +201,29 @@ impl Hellos {
         self.excuses.iter().sum()
     }
 
-    /// An office activates a key, or drops one.
-    pub fn turns(&mut self, nodes: &[Node], at: usize, id: u16, now: u64, turn: Turn) {
+    /// A router activates a key, or drops one; `office` is the one that it holds or follows.
+    pub fn turns(&mut self, nodes: &[Node], at: usize, office: Option<usize>, id: u16, now: u64, turn: Turn) {
         let node = &nodes[at];
-        if node.role() != Role::Gcks {
-            return;
-        }
         // One that was dropped is in its table no more, but was when that was last looked at.
         let rows = match turn {
             Turn::Activated => node.rows(now),
             Turn::Removed => node.told.rows.clone(),
         };
-        let served = now - node.keyed_since;
         for row in rows.into_iter().filter(|row| row.id == id && !row.manual) {
             if turn == Turn::Activated && row.state != State::Active {
                 continue;
             }
-            self.turns.entry((turn, row.octets)).or_default().push(Turned {
-                office: at,
-                at: now,
-                served,
-                heard: node.heard.clone(),
-            });
+            if let Some(office) = office {
+                self.causes.insert((turn, at, row.octets.clone()), office);
+            }
+            if node.role() == Role::Gcks {
+                self.turns.entry((turn, row.octets)).or_default().push(Turned {
+                    office: at,
+                    at: now,
+                    served: now - node.keyed_since,
+                    heard: node.heard.clone(),
+                });
+            }
         }
     }
 
@@ -301,23 +306,39 @@ impl Hellos {
         if nodes.iter().any(|node| alarm(node, Alarm::ActivatedWithoutAll)) {
             return Some(Excuse::WithoutLaggards);
         }
-        if alarm(&nodes[from], Alarm::KeyExpired) {
+        if alarm(&nodes[from], Alarm::KeyExpired) || Self::is_over(&nodes[from], hello, now) {
             return Some(Excuse::OutlivedKey);
         }
-        if nodes[from].is_cut_off(now) || nodes[to].is_cut_off(now) {
+        if nodes[from].is_cut_off(hello.sent, now) || nodes[to].is_cut_off(hello.sent, now) {
             return Some(Excuse::KeyingDown);
         }
         if !self.agreed[from][to] && self.apart[from][to] {
             return Some(Excuse::OtherHalf);
         }
-        // The receiver was left behind by an activation, or the sender by an omission.
-        let changes = [(Turn::Activated, to), (Turn::Removed, from)];
-        changes.into_iter().find_map(|(turn, left)| {
-            let turned = self.turns.get(&(turn, hello.row.octets.clone()))?;
-            turned
-                .iter()
-                .find_map(|turned| Self::unheard(nodes, turned, left))
+        // The receiver was left behind by the activation that the sender followed, or the sender by the omission that the
+        // receiver followed.
+        let changes = [(Turn::Activated, from, to), (Turn::Removed, to, from)];
+        changes.into_iter().find_map(|(turn, followed, left)| {
+            let key = &hello.row.octets;
+            let office = self.causes.get(&(turn, followed, key.clone()))?;
+            let mut turned = self.turns.get(&(turn, key.clone()))?.iter();
+            let turned = turned.rfind(|turned| turned.office == *office)?;
+            Self::unheard(nodes, turned, left)
         })
+    }
+
+    /// Whether the key's life is over by the receiver's count: lifetimes travel in seconds, rounded up (section 6), and
+    /// clocks differ by 1 % each.
+    fn is_over(sender: &Node, hello: &Hello, now: u64) -> bool {
+        let Some(engine) = &sender.engine else {
+            return false;
+        };
+        let lifetime = engine.config().settings().key_lifetime.as_millis();
+        let left = |end: Instant| end.since(sender.clock.local(now)).as_millis();
+        hello
+            .row
+            .expires
+            .is_some_and(|end| left(end) <= 1_000 + lifetime / 50)
     }
 
     /// Whether an office did not know of `left` when it made a change.

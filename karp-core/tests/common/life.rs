@@ -110,7 +110,8 @@ impl Lan {
                     self.nodes[node].daemon = Some(daemon);
                     self.nodes[node].fed_since = self.nodes[node].fed_since.min(self.now);
                     if self.nodes[node].is_keyed() {
-                        self.nodes[node].alone_since = None;
+                        let now = self.now;
+                        self.nodes[node].is_back(now);
                     }
                     // A later state may have come, and the node may have left: both are no fault of the host.
                     _ = self.command(node, Command::Installed { generation });
@@ -348,7 +349,7 @@ impl Lan {
             let node = &mut self.nodes[at];
             match node.host {
                 Host::Reads => {
-                    node.alone_since = None;
+                    node.is_back(self.now);
                     node.fed_since = self.now;
                 }
                 Host::Confirms(_) | Host::Hangs if was_keyed => {}
@@ -372,8 +373,16 @@ impl Lan {
                 let now = self.now;
                 self.nodes[at].heard.extend(peer.map(|peer| (peer, now)));
             }
-            Event::KeyActivated { id } => self.hellos.turns(&self.nodes, at, *id, self.now, Turn::Activated),
-            Event::KeyRemoved { id } => self.hellos.turns(&self.nodes, at, *id, self.now, Turn::Removed),
+            Event::KeyActivated { id } => {
+                let office = self.office_of(at);
+                self.hellos
+                    .turns(&self.nodes, at, office, *id, self.now, Turn::Activated);
+            }
+            Event::KeyRemoved { id } => {
+                let office = self.office_of(at);
+                self.hellos
+                    .turns(&self.nodes, at, office, *id, self.now, Turn::Removed);
+            }
             _ => {}
         }
         if let Event::StateApplied { generation } = event

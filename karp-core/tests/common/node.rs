@@ -139,6 +139,8 @@ pub struct Node {
     pub left_at: Option<u64>,
     /// Since when its routing protocols have run on alone, until they have the keys of a state again.
     pub alone_since: Option<u64>,
+    /// When that last ended after more than its hold.
+    pub back_at: Option<u64>,
     /// Its hold in ms, as it was last configured.
     pub hold: u64,
     /// The Rekey SAs that this boot followed, the last three.
@@ -188,6 +190,7 @@ impl Node {
             heard: BTreeMap::new(),
             left_at: None,
             alone_since: None,
+            back_at: None,
             hold: 0,
             followed: Vec::new(),
             paused_since: 0,
@@ -382,9 +385,18 @@ impl Node {
         self.is_up() || self.kept.is_some()
     }
 
-    /// Whether its routing protocols have run on alone for longer than its hold.
-    pub fn is_cut_off(&self, now: u64) -> bool {
+    /// Whether its routing protocols had run on alone for longer than its hold when a packet was sent that arrives now.
+    pub fn is_cut_off(&self, sent: u64, now: u64) -> bool {
         self.alone_since.is_some_and(|since| now - since > self.hold)
+            || self.back_at.is_some_and(|back| sent <= back)
+    }
+
+    /// Its routing protocols hold what it was given.
+    pub fn is_back(&mut self, now: u64) {
+        if self.is_cut_off(now + 1, now) {
+            self.back_at = Some(now);
+        }
+        self.alone_since = None;
     }
 
     pub fn is_paused(&self) -> bool {
