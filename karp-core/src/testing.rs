@@ -287,7 +287,7 @@ impl Core<'_> {
             next: 0,
             proved: false,
         });
-        self.peers.insert(peer).unwrap()
+        self.peers.insert_peer(peer).unwrap()
     }
 
     /// A live registrant of this node's office, heard at `ms`.

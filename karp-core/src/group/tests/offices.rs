@@ -53,6 +53,7 @@ fn lesser(core: &mut Core<'_>, number: u8, after: u32, office: bool) -> Handle {
     (registrant.given, registrant.live) = (false, false);
     (registrant.merging, registrant.office) = (Some(after), office);
     core.peer_mut(row).registrant = Some(registrant);
+    self::office(core).merges = true;
     row
 }
 
