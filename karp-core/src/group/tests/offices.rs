@@ -54,6 +54,7 @@ fn lesser(core: &mut Core<'_>, number: u8, after: u32, office: bool) -> Handle {
     (registrant.given, registrant.live) = (false, false);
     (registrant.merging, registrant.office) = (Some(after), office);
     core.peer_mut(row).registrant = Some(registrant);
+    self::office(core).merges = true;
     row
 }
 
@@ -465,7 +466,7 @@ fn may(ms: u64, prepare: impl FnOnce(&mut Core<'_>)) -> (bool, bool) {
     add_key(&mut core, 7, Active, 1);
     core.add_member("m", 2, ms);
     prepare(&mut core);
-    let view = view(&core);
+    let (view, _) = core.view(rollover::Input::Want(RekeyReason::Operator)).unwrap();
     (view.may_start, view.may_activate)
 }
 
@@ -563,6 +564,8 @@ fn what_holds_up_an_heir() {
     assert!(may(29_999, no_heir).0);
     let unregistered = |core: &mut Core<'_>| {
         heir(core);
+        office(core).formers_until = at(90_000);
+        office(core).patience = at(90_000);
         let spi = [5; 16];
         let row = core.add_peer("u", 6, NodeState::Member, 14_000);
         let peer = core.peer_mut(row);
