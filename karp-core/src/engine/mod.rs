@@ -100,14 +100,14 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     ///
     /// # Errors
     /// As [`new`](Self::new); `place` is as it was then.
-    pub fn new_in<'a>(
-        place: &'a mut MaybeUninit<Self>,
+    pub fn new_in(
+        place: &mut MaybeUninit<Self>,
         config: Config,
         credentials: C,
         entropy: R,
         storage: S,
         now: Instant,
-    ) -> Result<&'a mut Self, ConfigError> {
+    ) -> Result<&mut Self, ConfigError> {
         let engine = Self::put(place, config, credentials, entropy, storage, now)?;
         engine.begin();
         Ok(engine)
@@ -115,14 +115,14 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
 
     // A frame of its own, which is gone when the engine begins.
     #[inline(never)]
-    fn put<'a>(
-        place: &'a mut MaybeUninit<Self>,
+    fn put(
+        place: &mut MaybeUninit<Self>,
         config: Config,
         credentials: C,
         mut entropy: R,
         storage: S,
         now: Instant,
-    ) -> Result<&'a mut Self, ConfigError> {
+    ) -> Result<&mut Self, ConfigError> {
         check(&config, &credentials, &storage)?;
         Ok(place.write(Self {
             node: Node::new(config, &mut entropy, now),

@@ -315,11 +315,11 @@ impl Karp {
         let before = self.counters().failures;
         self.until("a failure", SOON, |pair| pair.pair_counters().failures > before)?;
         self.pass(Duration::from_millis(50))?;
-        let failures = self.seen.iter().filter_map(|event| match event {
+        let mut failures = self.seen.iter().filter_map(|event| match event {
             Event::Failed { reason } => Some(*reason),
             _ => None,
         });
-        failures.last().context("a failure was counted and not told")
+        failures.next_back().context("a failure was counted and not told")
     }
 
     pub(super) fn counters(&self) -> PairCounters {
