@@ -1,7 +1,7 @@
 //! `netlab strongswan`: karp's pairwise mode against strongSwan, software that nobody here wrote (PROTOCOL.md section 9).
 //!
 //! Two namespaces on a bridge: karp's pair on a socket in one, charon from the Debian tree in the other ([`swan`]). Each of
-//! the [`cases`] starts both anew, prints one line, and fails the run if what it states did not come about. There is no
+//! the cases starts both anew, prints one line, and fails the run if what it states did not come about. There is no
 //! case that is left out because something is missing: then the run fails.
 
 mod bench;
