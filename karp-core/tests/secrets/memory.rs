@@ -105,6 +105,9 @@ impl TryCryptoRng for Repeating {}
 type Tables = Fixed<4, 10, 4, 4, 4>;
 type Inline = Engine<Store, Remembering, Tables>;
 
+/// What an engine's memory has to do with: its role, its Rekey SA, the ids of its keys, how many peers it has.
+type State = (Role, Option<[u8; 16]>, Vec<u16>, usize);
+
 struct Router {
     identity: Identity,
     address: SocketAddr,
@@ -113,7 +116,7 @@ struct Router {
     drawn: Drawn,
     asleep: bool,
     /// What its memory has to do with changed: it is to be looked at.
-    state: Option<(Role, Option<[u8; 16]>, Vec<u16>, usize)>,
+    state: Option<State>,
 }
 
 /// How deep below the caller an engine's frames are looked for, and how far below it they begin: what reads the stack
