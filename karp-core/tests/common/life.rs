@@ -109,7 +109,8 @@ impl Lan {
                 if self.nodes[node].boots == boot && self.nodes[node].is_up() {
                     self.nodes[node].daemon = Some(daemon);
                     self.nodes[node].fed_since = self.nodes[node].fed_since.min(self.now);
-                    if self.nodes[node].is_keyed() {
+                    // What it had before it was given anything does not bring it back.
+                    if self.nodes[node].is_keyed() && Some(generation) > self.nodes[node].joined_with {
                         let now = self.now;
                         self.nodes[node].is_back(now);
                     }
@@ -250,6 +251,8 @@ impl Lan {
             return;
         }
         self.nodes[at].paused_until = None;
+        // Its deadlines passed meanwhile, and it sees to them before it reads anything (section 5.3).
+        self.nodes[at].told.current = false;
         let pauses = self.nodes[at].engine().counters().pauses;
         self.note(&format!("{} wakes", self.nodes[at].name));
         // Which of the two a host does first is its own affair.
@@ -353,7 +356,10 @@ impl Lan {
                     node.fed_since = self.now;
                 }
                 Host::Confirms(_) | Host::Hangs if was_keyed => {}
-                Host::Confirms(_) | Host::Hangs => node.fed_since = u64::MAX,
+                Host::Confirms(_) | Host::Hangs => {
+                    node.fed_since = u64::MAX;
+                    node.joined_with = node.told.generation;
+                }
             }
         }
         match event {
@@ -486,6 +492,15 @@ impl Lan {
         }
     }
 
+    /// The same; a router that waits at an office changes its key when that office does (section 7).
+    fn turns_to(&self, at: usize) -> Option<usize> {
+        let gcks = || {
+            let gcks = self.nodes[at].engine.as_ref()?.gcks()?;
+            self.nodes.iter().position(|other| other.identity == *gcks)
+        };
+        self.office_of(at).or_else(gcks)
+    }
+
     pub(super) fn link_of(&self, from: usize, to: usize) -> Link {
         self.links.get(&(from, to)).copied().unwrap_or(self.link)
     }
@@ -512,7 +527,7 @@ impl Lan {
                 if to == from || !self.reach[from][to] {
                     continue;
                 }
-                if let (Some(one), Some(other)) = (office, self.office_of(to))
+                if let (Some(one), Some(other)) = (self.turns_to(from), self.turns_to(to))
                     && one != other
                     && !(self.reach[one][other] && self.reach[other][one])
                 {
