@@ -35,7 +35,11 @@ impl Cost {
     /// A processor that answers so many initial exchanges a second.
     pub(crate) fn per_second(exchanges: f64) -> Self {
         Self {
-            #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a positive span of time")]
+            #[expect(
+                clippy::cast_possible_truncation,
+                clippy::cast_sign_loss,
+                reason = "a positive span of time"
+            )]
             exchange: (1e9 / exchanges) as u64,
         }
     }
@@ -48,7 +52,11 @@ impl Cost {
     pub(crate) fn input(self, kind: MessageKind, octets: &[u8], accepted: bool, keyed: bool) -> u64 {
         let share = match kind {
             MessageKind::Announcement => {
-                let signed = || peek::payloads(octets).iter().any(|payload| payload.kind == peek::AUTH);
+                let signed = || {
+                    peek::payloads(octets)
+                        .iter()
+                        .any(|payload| payload.kind == peek::AUTH)
+                };
                 let with_mac = || peek::notify(octets, peek::GROUP_MAC).is_some();
                 match accepted && keyed && with_mac() {
                     true if signed() => share::SEAL + share::VERIFY,
@@ -71,12 +79,18 @@ impl Cost {
         let share = match kind {
             _ if repeated => share::HASH,
             MessageKind::Announcement => {
-                let signed = peek::payloads(octets).iter().any(|payload| payload.kind == peek::AUTH);
+                let signed = peek::payloads(octets)
+                    .iter()
+                    .any(|payload| payload.kind == peek::AUTH);
                 share::SEAL + if signed { share::SIGN } else { 0 }
             }
             MessageKind::KeyUpdate => share::SEAL + share::SIGN,
             // A cookie or a redirection has no key in it.
-            MessageKind::InitResponse if !peek::payloads(octets).iter().any(|payload| payload.kind == peek::KE) => {
+            MessageKind::InitResponse
+                if !peek::payloads(octets)
+                    .iter()
+                    .any(|payload| payload.kind == peek::KE) =>
+            {
                 share::HASH
             }
             MessageKind::InitRequest | MessageKind::InitResponse => share::OWN_PUBLIC,

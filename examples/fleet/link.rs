@@ -10,10 +10,7 @@ use karp_core::{
 
 use crate::{
     cost::Cost,
-    laboratory::{
-        dice::Dice,
-        link::Link as Medium,
-    },
+    laboratory::{dice::Dice, link::Link as Medium},
     measure::{Meter, Traffic},
     router::{Datagram, Number, Router},
 };
@@ -42,7 +39,10 @@ pub(crate) struct Shape {
 
 enum Due {
     Start(Number),
-    Arrive { datagram: Rc<Datagram>, to: Box<[Number]> },
+    Arrive {
+        datagram: Rc<Datagram>,
+        to: Box<[Number]>,
+    },
     Free(Number),
     Wake(Number),
 }
@@ -141,7 +141,8 @@ impl Link {
 
     /// The router in office; the first, if several are.
     pub(crate) fn gcks(&self) -> Option<Number> {
-        self.numbers().find(|number| self.routers[*number as usize].role == Role::Gcks)
+        self.numbers()
+            .find(|number| self.routers[*number as usize].role == Role::Gcks)
     }
 
     /// Begins a phase: what was counted so far is forgotten.
@@ -154,7 +155,10 @@ impl Link {
     }
 
     pub(crate) fn up(&self) -> usize {
-        self.routers.iter().filter(|router| router.engine.is_some()).count()
+        self.routers
+            .iter()
+            .filter(|router| router.engine.is_some())
+            .count()
     }
 
     /// Lets the next thing happen, if it happens before `end`; `false` if not, and then `end` is now.
@@ -288,7 +292,12 @@ impl Link {
         let handled = engine.handle_datagram(local, datagram.recv, &mut octets);
         let keyed = engine.rekey_sa_spi().is_some();
         self.meter.took(clock, Some(datagram.kind));
-        let work = cost.input(datagram.kind, &datagram.octets, handled == Handled::Accepted, keyed);
+        let work = cost.input(
+            datagram.kind,
+            &datagram.octets,
+            handled == Handled::Accepted,
+            keyed,
+        );
         self.meter.served(role, now - since);
         self.drive(number, work);
     }
@@ -350,7 +359,8 @@ impl Link {
         };
         let to = datagram.recv.to;
         if !to.ip().is_multicast() {
-            let Some(number) = Router::number_of(to).filter(|number| (*number as usize) < self.routers.len()) else {
+            let Some(number) = Router::number_of(to).filter(|number| (*number as usize) < self.routers.len())
+            else {
                 return;
             };
             for delay in medium.fates(&mut self.dice) {

@@ -131,9 +131,15 @@ fn main() -> ExitCode {
 
 fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     ensure!(arguments.links > 0, "--links: there must be one");
-    ensure!(arguments.candidates > 1, "--candidates: 2 at least, or nobody could follow the first key server");
+    ensure!(
+        arguments.candidates > 1,
+        "--candidates: 2 at least, or nobody could follow the first key server"
+    );
     ensure!(arguments.socket > 0, "--socket: 1 at least");
-    ensure!((2..=4096).contains(&arguments.handshakes), "--handshakes: 2 to 4096");
+    ensure!(
+        (2..=4096).contains(&arguments.handshakes),
+        "--handshakes: 2 to 4096"
+    );
     ensure!(
         (0.1..=1e6).contains(&arguments.exchanges_per_second),
         "--exchanges-per-second: 0.1 to 1000000"
@@ -160,7 +166,9 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
             return Ok(ExitCode::from(130));
         };
         if arguments.json {
-            Part::ALL.iter().for_each(|part| println!("{}", result.json(*part)));
+            Part::ALL
+                .iter()
+                .for_each(|part| println!("{}", result.json(*part)));
         }
         results.push(result);
     }
@@ -174,13 +182,21 @@ fn run(arguments: &Arguments) -> anyhow::Result<ExitCode> {
     for fault in &faults {
         eprintln!("fleet: {fault}");
     }
-    Ok(if faults.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    Ok(if faults.is_empty() {
+        ExitCode::SUCCESS
+    } else {
+        ExitCode::FAILURE
+    })
 }
 
 /// Plays the story of all links with so many routers each; `None` if it was interrupted.
 fn play(arguments: &Arguments, routers: usize, stop: &AtomicBool) -> Option<Report> {
     let links = arguments.links;
-    let speed = if arguments.line_card { 10.0 } else { arguments.exchanges_per_second };
+    let speed = if arguments.line_card {
+        10.0
+    } else {
+        arguments.exchanges_per_second
+    };
     let slowest = routers as u64 * 3_000_000_000 / (speed.max(1.0) as u64).max(1);
     let bar = progress_bar(routers, links, arguments.json);
     let next = AtomicUsize::new(0);
@@ -201,7 +217,11 @@ fn play(arguments: &Arguments, routers: usize, stop: &AtomicBool) -> Option<Repo
             let second = std::cell::Cell::new(0);
             let watch = |part: Part, link: &link::Link| {
                 let (before, seen) = last.get();
-                let reached = if part == Part::Peace { 0 } else { link.reached as u64 };
+                let reached = if part == Part::Peace {
+                    0
+                } else {
+                    link.reached as u64
+                };
                 let seen = if before == part { seen } else { 0 };
                 bar.inc(reached.saturating_sub(seen));
                 last.set((part, reached.max(seen)));
@@ -255,7 +275,11 @@ fn play(arguments: &Arguments, routers: usize, stop: &AtomicBool) -> Option<Repo
         return None;
     }
     let story = total.into_inner().ok().flatten()?;
-    Some(Report { routers, links, story })
+    Some(Report {
+        routers,
+        links,
+        story,
+    })
 }
 
 fn add(total: &mut Option<Story>, story: Story) {
@@ -284,9 +308,15 @@ fn progress_bar(routers: usize, links: usize, json: bool) -> ProgressBar {
 }
 
 fn draw(folder: &Path, results: &[Report]) -> anyhow::Result<()> {
-    std::fs::create_dir_all(folder).with_context(|| format!("--plots: {} cannot be made", folder.display()))?;
+    std::fs::create_dir_all(folder)
+        .with_context(|| format!("--plots: {} cannot be made", folder.display()))?;
     let file = |name: &str| folder.join(name);
-    plot::progress(&file("start.svg"), "Routers with keys after power on", Part::Start, results)?;
+    plot::progress(
+        &file("start.svg"),
+        "Routers with keys after power on",
+        Part::Start,
+        results,
+    )?;
     plot::progress(
         &file("failover.svg"),
         "Routers that follow the heir after the key server's death",
@@ -294,7 +324,11 @@ fn draw(folder: &Path, results: &[Report]) -> anyhow::Result<()> {
         results,
     )?;
     if results.len() > 1 {
-        plot::growth(&file("growth.svg"), "Times against the number of routers", results)?;
+        plot::growth(
+            &file("growth.svg"),
+            "Times against the number of routers",
+            results,
+        )?;
     }
     Ok(())
 }

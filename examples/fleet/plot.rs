@@ -58,7 +58,9 @@ pub(crate) fn progress(path: &Path, title: &str, part: Part, results: &[Result])
         area.present()?;
         Ok(())
     };
-    draw().map_err(|error| anyhow!("{error}")).with_context(|| path.display().to_string())
+    draw()
+        .map_err(|error| anyhow!("{error}"))
+        .with_context(|| path.display().to_string())
 }
 
 /// Seconds and percent, once for each percent: a line of a thousand points says no more.
@@ -97,7 +99,10 @@ pub(crate) fn growth(path: &Path, title: &str, results: &[Result]) -> anyhow::Re
             .margin(12)
             .x_label_area_size(40)
             .y_label_area_size(60)
-            .build_cartesian_2d((fewest * 0.9..many * 1.1).log_scale(), (least * 0.8..most * 1.3).log_scale())?;
+            .build_cartesian_2d(
+                (fewest * 0.9..many * 1.1).log_scale(),
+                (least * 0.8..most * 1.3).log_scale(),
+            )?;
         chart
             .configure_mesh()
             .light_line_style(WHITE)
@@ -114,7 +119,11 @@ pub(crate) fn growth(path: &Path, title: &str, results: &[Result]) -> anyhow::Re
                 .draw_series(LineSeries::new(points.clone(), colour.stroke_width(2)))?
                 .label(part.name())
                 .legend(move |(x, y)| PathElement::new([(x, y), (x + 18, y)], colour.stroke_width(2)));
-            chart.draw_series(points.into_iter().map(|point| Circle::new(point, 4, colour.filled())))?;
+            chart.draw_series(
+                points
+                    .into_iter()
+                    .map(|point| Circle::new(point, 4, colour.filled())),
+            )?;
         }
         chart
             .configure_series_labels()
@@ -125,5 +134,7 @@ pub(crate) fn growth(path: &Path, title: &str, results: &[Result]) -> anyhow::Re
         area.present()?;
         Ok(())
     };
-    draw().map_err(|error| anyhow!("{error}")).with_context(|| path.display().to_string())
+    draw()
+        .map_err(|error| anyhow!("{error}"))
+        .with_context(|| path.display().to_string())
 }

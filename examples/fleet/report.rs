@@ -106,7 +106,10 @@ impl Result {
         put("retransmits_p99", json!(round(repeats.p99)));
         put("gcks_queue_peak", json!(start.queue.max(failover.queue)));
         put("gcks_lost", json!(start.dropped + failover.dropped));
-        put("messages_per_s_link", json!(round(per_second(peace, peace.messages))));
+        put(
+            "messages_per_s_link",
+            json!(round(per_second(peace, peace.messages))),
+        );
         put("messages_per_s_link_peak", json!(start.peak.max(failover.peak)));
         put("octets_per_s_link", json!(round(per_second(peace, peace.octets))));
         put("gcks_processor_peace", json!(per_second(peace, peace.real)));
@@ -116,7 +119,11 @@ impl Result {
 }
 
 fn per_second(measured: &Measured, sum: f64) -> f64 {
-    if measured.seconds > 0.0 { sum / measured.seconds } else { 0.0 }
+    if measured.seconds > 0.0 {
+        sum / measured.seconds
+    } else {
+        0.0
+    }
 }
 
 fn round(value: f64) -> f64 {
@@ -125,11 +132,18 @@ fn round(value: f64) -> f64 {
 
 /// The last line of JSON: the largest links' summary, all others, and how each figure grows.
 pub(crate) fn last_line(results: &[Result]) -> Value {
-    let mut summary = results.iter().max_by_key(|result| result.routers).map(Result::summary).unwrap_or_default();
+    let mut summary = results
+        .iter()
+        .max_by_key(|result| result.routers)
+        .map(Result::summary)
+        .unwrap_or_default();
     let all_ok = results.iter().all(|result| result.faults().is_empty());
     summary.insert("ok".into(), json!(all_ok));
     if results.len() > 1 {
-        let rows: Vec<Value> = results.iter().map(|result| Value::Object(result.summary())).collect();
+        let rows: Vec<Value> = results
+            .iter()
+            .map(|result| Value::Object(result.summary()))
+            .collect();
         summary.insert("by_routers".into(), Value::Array(rows));
         let growth: Map<String, Value> = growth(results)
             .into_iter()
@@ -146,7 +160,9 @@ type Figure = (&'static str, fn(&Result) -> f64);
 /// With which power of the number of routers a figure grows.
 fn growth(results: &[Result]) -> Vec<(&'static str, Option<f64>)> {
     let figures: [Figure; 7] = [
-        ("time_to_keys_ms_p99", |result| result.part(Part::Start).time().p99),
+        ("time_to_keys_ms_p99", |result| {
+            result.part(Part::Start).time().p99
+        }),
         ("rollover_ms_p99", |result| result.part(Part::Rollover).time().p99),
         ("failover_ms_p99", |result| result.part(Part::Failover).time().p99),
         ("messages_per_s_link_peace", |result| {
@@ -166,11 +182,16 @@ fn growth(results: &[Result]) -> Vec<(&'static str, Option<f64>)> {
     ];
     let of = |figure: fn(&Result) -> f64| {
         #[expect(clippy::cast_precision_loss, reason = "a number of routers")]
-        let points: Vec<(f64, f64)> =
-            results.iter().map(|result| (result.routers as f64, figure(result))).collect();
+        let points: Vec<(f64, f64)> = results
+            .iter()
+            .map(|result| (result.routers as f64, figure(result)))
+            .collect();
         exponent(&points)
     };
-    figures.into_iter().map(|(name, figure)| (name, of(figure))).collect()
+    figures
+        .into_iter()
+        .map(|(name, figure)| (name, of(figure)))
+        .collect()
 }
 
 /// The table for people.
@@ -223,7 +244,10 @@ pub(crate) fn table(results: &[Result]) -> String {
     if results.len() > 1 {
         text.push_str("\ngrows as routers to the power of\n");
         for (name, exponent) in growth(results) {
-            let exponent = exponent.map_or_else(|| "no growth to fit".to_owned(), |exponent| format!("{exponent:.2}"));
+            let exponent = exponent.map_or_else(
+                || "no growth to fit".to_owned(),
+                |exponent| format!("{exponent:.2}"),
+            );
             text.push_str(&format!("    {name:<28} {exponent}\n"));
         }
     }

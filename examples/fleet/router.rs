@@ -8,8 +8,8 @@ use std::{
 };
 
 use karp_core::{
-    algorithm::RoutingProtocol,
     Credentials, Engine, Grant, Identity, Settings,
+    algorithm::RoutingProtocol,
     config::Config,
     crypto::shared_key_auth,
     identity::AuthMethod,
@@ -54,7 +54,11 @@ pub(crate) fn number_of(identity: &Identity) -> Option<Number> {
 
 impl Credentials for Directory {
     fn grant(&self, identity: &Identity) -> Grant {
-        if self.knows(identity) { Grant::FULL } else { Grant::NONE }
+        if self.knows(identity) {
+            Grant::FULL
+        } else {
+            Grant::NONE
+        }
     }
 
     fn method(&self, peer: &Identity) -> Option<AuthMethod> {
@@ -62,7 +66,11 @@ impl Credentials for Directory {
     }
 
     fn shared_key_auth(&self, peer: &Identity, parts: &[&[u8]]) -> Option<[u8; 32]> {
-        let (low, high) = if self.me < *peer { (&self.me, peer) } else { (peer, &self.me) };
+        let (low, high) = if self.me < *peer {
+            (&self.me, peer)
+        } else {
+            (peer, &self.me)
+        };
         let mut key = b"a simulated fleet's key of ".to_vec();
         key.extend_from_slice(low.octets());
         key.push(b'|');
@@ -179,7 +187,12 @@ impl Router {
     /// Makes its engine. Who is no candidate for the office has the tables of a line card, and priority 0 (PROTOCOL.md
     /// section 5.1).
     pub(crate) fn boot(&mut self, number: Number, shape: &Shape, candidate: bool, now: Instant) {
-        let Shape { routers, handshakes, seed, .. } = *shape;
+        let Shape {
+            routers,
+            handshakes,
+            seed,
+            ..
+        } = *shape;
         let identity = Identity::fqdn(&format!("r{}", number + 1)).expect("a short name");
         let mut settings = Settings::new("fleet", identity.clone(), self.address);
         settings.router_id = u64::from(number) + 1;
@@ -196,7 +209,10 @@ impl Router {
                 ..Sizes::LINE_CARD
             }
         };
-        let directory = Directory { me: identity, routers };
+        let directory = Directory {
+            me: identity,
+            routers,
+        };
         let config = Config::new(settings).expect("the fleet's settings are valid");
         let entropy = generator(seed, u64::from(number) + 1);
         let engine = Engine::new(config, directory, entropy, Room::new(sizes), now);

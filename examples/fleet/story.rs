@@ -102,7 +102,10 @@ impl Measured {
         self.real += other.real;
     }
 
-    #[expect(clippy::cast_precision_loss, reason = "counts and times of a simulation are far below 2^52")]
+    #[expect(
+        clippy::cast_precision_loss,
+        reason = "counts and times of a simulation are far below 2^52"
+    )]
     fn of(link: &Link, agreed: bool, part: Part, since: impl Fn(&Router) -> u64) -> Self {
         let Meter { ref seconds, .. } = link.meter;
         let span = (link.now - link.meter.since) as f64 / SECOND as f64;
@@ -110,7 +113,12 @@ impl Measured {
         let up = || link.routers.iter().filter(|router| router.engine.is_some());
         let gcks = link.gcks();
         let peak = gcks.map_or(0, |gcks| link.routers[gcks as usize].peak);
-        let mut waits: Vec<f64> = link.meter.waits.iter().map(|us| f64::from(*us) / 1000.0).collect();
+        let mut waits: Vec<f64> = link
+            .meter
+            .waits
+            .iter()
+            .map(|us| f64::from(*us) / 1000.0)
+            .collect();
         // A million of them say no more than a hundred thousand.
         let every = waits.len().div_ceil(100_000).max(1);
         waits.sort_by(f64::total_cmp);
@@ -119,12 +127,20 @@ impl Measured {
         Self {
             links: 1,
             routers: link.up(),
-            reached: if part == Part::Peace { link.up() } else { link.reached },
+            reached: if part == Part::Peace {
+                link.up()
+            } else {
+                link.reached
+            },
             agreed: usize::from(agreed),
             times: up()
                 .filter_map(|router| Some(ms(router.reached?.saturating_sub(since(router)))))
                 .collect(),
-            completed: link.completed.map(|at| ms(at - link.meter.since)).into_iter().collect(),
+            completed: link
+                .completed
+                .map(|at| ms(at - link.meter.since))
+                .into_iter()
+                .collect(),
             begun: up()
                 .map(|router| f64::from(router.requests.begun))
                 .filter(|begun| *begun > 0.0)

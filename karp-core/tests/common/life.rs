@@ -15,7 +15,7 @@ use karp_core::{
 
 use super::{
     hellos::{Hello, Turn},
-    keys::Held,
+    keys::{Held, State},
     lan::{Lan, Sign},
     link::Link,
     node::{Daemon, Host, Node},
@@ -110,7 +110,8 @@ impl Lan {
                     self.nodes[node].daemon = Some(daemon);
                     self.nodes[node].fed_since = self.nodes[node].fed_since.min(self.now);
                     // What it had before it was given anything does not bring it back.
-                    if self.nodes[node].is_keyed() && Some(generation) > self.nodes[node].joined_with {
+                    let member = self.nodes[node].role() == Role::Member;
+                    if member && Some(generation) > self.nodes[node].joined_with {
                         let now = self.now;
                         self.nodes[node].is_back(now);
                     }
@@ -342,17 +343,28 @@ impl Lan {
         }
         if event == (Event::RoleChanged { role: Role::Left }) {
             self.nodes[at].left_at = Some(self.now);
+            // It forgot whom it had heard: what it took in before is news to it again.
+            self.nodes[at].seen.clear();
             self.hellos.forget(at);
         }
+        // An office of its own was given nothing: it is back when somebody comes to it.
+        if matches!(event, Event::PeerJoined { .. }) && self.nodes[at].told.role == Role::Gcks {
+            self.nodes[at].is_back(self.now);
+        }
+        if let Event::GcksChanged { gcks: Some(_) } = event {
+            self.nodes[at].follows_since = self.now;
+        }
         if let Event::RoleChanged {
-            role: Role::Member | Role::Gcks,
+            role: role @ (Role::Member | Role::Gcks),
         } = event
         {
             self.nodes[at].keyed_since = self.now;
             let node = &mut self.nodes[at];
             match node.host {
                 Host::Reads => {
-                    node.is_back(self.now);
+                    if role == Role::Member {
+                        node.is_back(self.now);
+                    }
                     node.fed_since = self.now;
                 }
                 Host::Confirms(_) | Host::Hangs if was_keyed => {}
@@ -518,6 +530,11 @@ impl Lan {
         let spi = node.engine.as_ref().and_then(|engine| engine.rekey_sa_spi());
         let spi = spi.filter(|_| node.is_keyed());
         let office = self.office_of(from);
+        let rows = node.rows(self.now);
+        let is_active = |row: &Held| {
+            rows.iter()
+                .any(|own| own.octets == row.octets && own.state == State::Active)
+        };
         for protocol in self.hellos.protocols.clone() {
             let Some(row) = self.nodes[from].sends_with(protocol, self.now) else {
                 continue;
@@ -548,6 +565,7 @@ impl Lan {
                         life,
                         sent: self.now,
                         row: row.clone(),
+                        lags: !row.manual && !is_active(&row),
                         spi,
                         office,
                     }),

@@ -141,6 +141,8 @@ pub struct Node {
     pub alone_since: Option<u64>,
     /// When that last ended after more than its hold.
     pub back_at: Option<u64>,
+    /// When it last began to follow another office.
+    pub follows_since: u64,
     /// The generation that this boot had when it was last given the state of a group.
     pub joined_with: Option<u32>,
     /// Its hold in ms, as it was last configured.
@@ -193,6 +195,7 @@ impl Node {
             left_at: None,
             alone_since: None,
             back_at: None,
+            follows_since: 0,
             joined_with: None,
             hold: 0,
             followed: Vec::new(),
