@@ -116,10 +116,10 @@ fn run(arguments: &Arguments) -> anyhow::Result<bool> {
     }
     // A run that fails ends by a panic, which is caught and reported in its place.
     std::panic::set_hook(Box::new(|_| {}));
-    let threads = arguments.threads.filter(|threads| *threads > 0).map_or_else(
-        || std::thread::available_parallelism().map_or(1, usize::from),
-        |threads| threads,
-    );
+    let threads = arguments
+        .threads
+        .filter(|threads| *threads > 0)
+        .unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from));
     if let Some(most) = arguments.bounds {
         return Ok(bounds::measure_all(most, threads, &stop));
     }

@@ -363,7 +363,7 @@ impl Link {
             else {
                 return;
             };
-            for delay in medium.fates(&mut self.dice) {
+            for delay in medium.fates(&mut false, &mut self.dice) {
                 let jitter = self.dice.below(MS);
                 let datagram = Rc::clone(&datagram);
                 let to = Box::new([number]);
@@ -373,7 +373,7 @@ impl Link {
         }
         let mut slots: [Vec<Number>; SPREAD as usize] = Default::default();
         for number in self.numbers().filter(|number| *number != by) {
-            if medium.fates(&mut self.dice).next().is_some() {
+            if medium.fates(&mut false, &mut self.dice).next().is_some() {
                 slots[self.dice.index(SPREAD as usize)].push(number);
             }
         }

@@ -97,18 +97,6 @@ pub struct ResumedKey {
     pub protocols: heapless::Vec<(RoutingProtocol, RoutingAlgorithm), MAX_PROTOCOLS>,
 }
 
-impl ResumedKey {
-    fn duplicate(&self) -> Self {
-        Self {
-            id: self.id,
-            key: self.key.duplicate(),
-            usage: self.usage,
-            lifetime: self.lifetime,
-            protocols: self.protocols.clone(),
-        }
-    }
-}
-
 /// An identity that was put out of the group, for a host that keeps it over a restart of its key management
 /// (PROTOCOL.md section 7). [`Engine::evictions`](crate::Engine::evictions) gives them.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
@@ -264,14 +252,51 @@ impl Config {
         &self.settings
     }
 
-    /// A copy of the key to resume with at this position.
-    pub(crate) fn resumed(&self, at: usize) -> Option<ResumedKey> {
-        self.settings.resumed_keys.get(at).map(ResumedKey::duplicate)
+    /// A copy of all but the manual keys and the keys to resume with. A node begins with it: the parts of it that are not
+    /// set yet hold what lay where it was made, and that must be no key.
+    pub(crate) fn without_keys(&self) -> Self {
+        let s = &self.settings;
+        Self {
+            settings: Settings {
+                group: s.group.clone(),
+                identity: s.identity.clone(),
+                router_id: s.router_id,
+                priority: s.priority,
+                preempt: s.preempt,
+                address: s.address,
+                multicast: s.multicast,
+                gtsm: s.gtsm,
+                hello: s.hello,
+                hold_multiplier: s.hold_multiplier,
+                retransmit: s.retransmit,
+                tries: s.tries,
+                min_rekey: s.min_rekey,
+                key_lifetime: s.key_lifetime,
+                rekey_sa_lifetime: s.rekey_sa_lifetime,
+                dtd: s.dtd,
+                key_ids: s.key_ids,
+                protocols: s.protocols.clone(),
+                expiry: s.expiry,
+                controller_signatures: s.controller_signatures,
+                reboot_exempt: s.reboot_exempt,
+                confirm_installs: s.confirm_installs,
+                manual_keys: heapless::Vec::new(),
+                resumed_keys: heapless::Vec::new(),
+                evictions: s.evictions.clone(),
+            },
+        }
     }
 
-    /// The keys to resume with were taken over: they are dropped where they are, and so wiped there.
-    pub(crate) fn drop_resumed(&mut self) {
-        self.settings.resumed_keys.clear();
+    /// A copy of a manual key of the configuration that this one was made of. It passes over the stack: call it apart.
+    pub(crate) fn take_manual(&mut self, key: &ManualKey) {
+        let copy = ManualKey {
+            protocol: key.protocol,
+            algorithm: key.algorithm,
+            id: key.id,
+            secret: key.secret.clone(),
+        };
+        // As many as there: the push cannot fail.
+        let _ = self.settings.manual_keys.push(copy);
     }
 
     /// This node's hold: the time after which others take it for silent (PROTOCOL.md section 5.1).

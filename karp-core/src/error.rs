@@ -156,6 +156,10 @@ pub enum ConfigError {
     /// The credentials do not grant this node itself what it is configured to do: its own identity must be allowed
     /// to join.
     OwnGrant,
+    /// A pair's peer has the identity of this router itself.
+    PeerIdentity,
+    /// The credentials have nothing for a pair's peer.
+    NoCredential,
 }
 
 impl core::fmt::Display for ConfigError {
@@ -190,6 +194,10 @@ impl core::fmt::Display for ConfigError {
             ),
             Self::Storage { table, min } => write!(f, "storage: {table} needs at least {min} slots"),
             Self::OwnGrant => f.write_str("credentials: this router's own identity may not join the group; grant it"),
+            Self::PeerIdentity => f.write_str("peer must be another identity than this router's own"),
+            Self::NoCredential => {
+                f.write_str("credentials: there is no key for the peer; give a pre-shared key, or its public key")
+            }
         }
     }
 }
@@ -217,6 +225,8 @@ pub enum CommandError {
     NoSuccessor,
     /// There is no manual key to migrate from.
     NothingToMigrate,
+    /// The pair has no session in this place.
+    UnknownSession,
 }
 
 impl core::fmt::Display for CommandError {
@@ -232,6 +242,7 @@ impl core::fmt::Display for CommandError {
             Self::UnknownGeneration => "no state of that generation was given to the host",
             Self::NoSuccessor => "no other live router may serve, so the office cannot be handed over",
             Self::NothingToMigrate => "there is no manual key to migrate from",
+            Self::UnknownSession => "the pair has no session in that place; count them from 0",
         })
     }
 }

@@ -48,8 +48,10 @@ counted! {
         InbandRekey = "inband_rekey",
         /// INFORMATIONAL (37): rekey request, leave, liveness.
         Informational = "informational",
-        /// A response to one of the three above.
+        /// A response to one of the three above, or to CREATE_CHILD_SA.
         Response = "response",
+        /// CREATE_CHILD_SA (36), of a pair: a key, or another IKE SA.
+        CreateChild = "create_child",
         /// GSA_REKEY (41), multicast.
         KeyUpdate = "key_update",
     }

@@ -156,6 +156,7 @@ pub mod keytable;
 mod node;
 #[cfg(feature = "packet-auth")]
 pub mod packet_auth;
+pub mod pairwise;
 mod peer;
 mod sealed;
 pub mod storage;

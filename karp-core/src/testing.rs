@@ -287,7 +287,7 @@ impl Core<'_> {
             next: 0,
             proved: false,
         });
-        self.peers.insert(peer).unwrap()
+        self.peers.insert_peer(peer).unwrap()
     }
 
     /// A live registrant of this node's office, heard at `ms`.
@@ -297,7 +297,16 @@ impl Core<'_> {
         row
     }
 
+    /// A row that a test changes as it likes: every note that there may be work in it is made.
     pub(crate) fn peer_mut(&mut self, row: Handle) -> &mut Peer {
+        self.node.replies_owed = true;
+        self.node.pushes_owed = true;
+        self.node.joins_untold = true;
+        if let Some(office) = self.node.office.as_mut() {
+            office.merges = true;
+            office.formers_until = Instant::END;
+            office.registrants_due = None;
+        }
         self.peers.get_mut(row).unwrap()
     }
 

@@ -6,6 +6,7 @@
 //!   `karp_std::tokio`, behind the feature `tokio`, one for tokio.
 //! - [`sinks`] bring the keys of a link into routing daemons, [`follow`] sees what those daemons do; [`daemons`] has the clients
 //!   that both talk through. [`kept`] holds the keys over a restart of the program.
+//! - [`pair`] is the engine for one unicast peer with its socket.
 //! - [`socket`], [`clock`], [`entropy`], [`heap`] and [`credentials`] are the parts, for hosts that put them together
 //!   in their own way.
 //!
@@ -28,6 +29,7 @@ pub mod heap;
 pub mod kept;
 mod loss;
 mod mailbox;
+pub mod pair;
 pub mod sinks;
 pub mod socket;
 #[cfg(feature = "tokio")]

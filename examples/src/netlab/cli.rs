@@ -31,6 +31,7 @@ every packet was authenticated under a key that was in force.";
 const AFTER: &str = "\
   netlab SCENARIO      plays a scenario
   netlab setup         makes the Debian 13 tree with the daemons (needs apt and a Debian mirror)
+  netlab strongswan    plays karp's pairwise mode against strongSwan, case by case
   netlab list          lists the scenarios
 
 Needs root and Linux. Results (logs, capture, picture, summary.json) go to target/netlab/SCENARIO
@@ -44,6 +45,10 @@ had stood still, so that it proves nothing; 130 interrupted.";
 struct Arguments {
     /// A scenario, `setup`, or `list`.
     scenario: String,
+
+    /// strongswan: play only the cases whose name contains this.
+    #[arg(long, value_name = "TEXT")]
+    case: Option<String>,
 
     /// Fewer rollovers: about a minute and a half. Played once more if the machine stalled.
     #[arg(long)]
@@ -103,6 +108,20 @@ fn run(arguments: &Arguments) -> anyhow::Result<u8> {
             let directory = arguments.directory.as_ref().unwrap_or(&arguments.tree);
             setup::run(directory, arguments.force)?;
             Ok(0)
+        }
+        "strongswan" => {
+            check_root()?;
+            let tree = Tree::open(&arguments.tree)?;
+            for pid in net::sweep()? {
+                report::tell(&format!("removed what laboratory {pid} had left"));
+            }
+            let results = PathBuf::from("target/netlab/strongswan");
+            if results.exists() {
+                std::fs::remove_dir_all(&results)
+                    .with_context(|| format!("{} cannot be emptied", results.display()))?;
+            }
+            let failed = super::strongswan::run(&tree, &results, arguments.case.as_deref())?;
+            Ok(u8::from(failed > 0))
         }
         name => {
             let Some(scenario) = scenarios::find(name) else {

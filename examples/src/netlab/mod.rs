@@ -5,6 +5,7 @@
 //! ([`bird`], [`frr`]) and what karpd tells ([`karpd`]) comes through [`watch`] into one [`record`], which judges:
 //! no adjacency between live, keyed routers may be lost. [`stall`] tells a machine that stood still from a fault, and
 //! [`attack`] is who should not be there.
+//! [`strongswan`] holds karp's pairwise mode against another IKEv2 implementation.
 //! [`capture`] has what was on the wire, and [`audit`] holds it against what karpd told of its keys; [`packets`] verifies
 //! it under them, and [`signer`] sends hellos of its own.
 //!
@@ -34,5 +35,6 @@ pub mod scenarios;
 pub mod setup;
 pub mod signer;
 pub mod stall;
+pub mod strongswan;
 pub mod tree;
 pub mod watch;

@@ -151,6 +151,14 @@ pub fn lose(namespace: &str, percent: u8) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Ends what [`lose`] began.
+///
+/// # Errors
+/// What `nft` says.
+pub fn keep(namespace: &str) -> anyhow::Result<()> {
+    run(in_namespace(namespace, "nft").args(["delete", "table", "netdev", "loss"])).map(drop)
+}
+
 /// The link-local address that the kernel makes from a router's MAC address.
 #[must_use]
 pub fn link_local(host: u8) -> String {

@@ -1,4 +1,4 @@
-//! `netlab setup`: a Debian 13 tree with BIRD 2.17 and FRR 10.3, made from nothing by debootstrap.
+//! `netlab setup`: a Debian 13 tree with BIRD 2.17, FRR 10.3 and strongSwan 6.0, made from nothing by debootstrap.
 
 use std::{
     fs,
@@ -19,7 +19,18 @@ const HOST: &[(&str, &str)] = &[
     ("util-linux", "setpriv"),
 ];
 /// What the tree needs beyond a minimal Debian.
-const PACKAGES: &[&str] = &["iproute2", "nftables", "frr", "bird2", "tshark"];
+const PACKAGES: &[&str] = &[
+    "iproute2",
+    "nftables",
+    "frr",
+    "bird2",
+    "tshark",
+    // An IKEv2 peer that nobody here wrote: chacha20poly1305, curve25519 and raw keys are in the plugins.
+    "strongswan-charon",
+    "strongswan-swanctl",
+    "libstrongswan-standard-plugins",
+    "libstrongswan-extra-plugins",
+];
 
 /// Makes the tree in `directory`, unless one that will do is there.
 ///

@@ -45,6 +45,8 @@ impl Tree {
             "usr/lib/frr/ospf6d",
             "usr/lib/frr/zebra",
             "usr/bin/tshark",
+            "usr/lib/ipsec/charon",
+            "usr/sbin/swanctl",
         ] {
             if !directory.join(file).exists() {
                 bail!(

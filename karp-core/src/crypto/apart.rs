@@ -31,8 +31,14 @@ pub(crate) const SHALLOW: usize = TIMES * 2560;
 #[inline(never)]
 pub(crate) fn apart<const N: usize, T>(work: impl FnOnce() -> T) -> T {
     let result = below(work);
-    zeroize::zeroize_stack::<N>();
+    wipe::<N>();
     result
+}
+
+/// Wipes the `N` octets of stack below this frame, for a value that is made there next: what is not set of it holds what
+/// lay there.
+pub(crate) fn wipe<const N: usize>() {
+    zeroize::zeroize_stack::<N>();
 }
 
 /// So that no frame of `work` becomes a part of the one that wipes.

@@ -73,6 +73,12 @@ impl DhSecret {
 }
 
 impl SharedSecret {
+    /// One that another implementation computed.
+    #[cfg(test)]
+    pub(crate) const fn from_octets_for_testing_only(octets: [u8; 32]) -> Self {
+        Self(Secret::from_bytes(octets))
+    }
+
     /// The octets, to key further derivations with.
     #[must_use]
     pub const fn expose(&self) -> &[u8; DH_LEN] {

@@ -35,7 +35,7 @@ mod primitives;
 #[path = "null.rs"]
 mod primitives;
 
-pub(crate) use apart::{DEEP, ROW, apart};
+pub(crate) use apart::{DEEP, ROW, apart, wipe};
 
 pub use aead::{AuthFailed, IV_LEN, Iv, OpenKey, SealError, SealKey, TAG_LEN};
 pub use dh::{DH_LEN, DhError, DhSecret, SharedSecret};

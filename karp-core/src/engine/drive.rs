@@ -131,7 +131,7 @@ impl Core<'_> {
             Timer::Succession => self.handoff_over(),
             Timer::RekeySa => self.roll(rollover::Input::SaDue),
             Timer::Cookie => {
-                self.turn_cookie_secret();
+                self.node.cookies.turn(self.rng);
                 self.set_timer(Timer::Cookie, COOKIE_LIFE);
             }
             // Those of rows are computed, not set.

@@ -13,7 +13,7 @@ use crate::{
     command::Command,
     config::{Config, Eviction, ResumedKey},
     counters::Counters,
-    crypto::Secret,
+    crypto::{DEEP, ROW, Secret, apart, wipe},
     election::Election,
     error::{CommandError, ConfigError},
     identity::{Credentials, Identity},
@@ -68,8 +68,9 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     ///
     /// Whoever moves a value leaves its octets where it was: the manual keys and the keys to resume with in `config`, and
     /// all keys of an engine that has run. Make the engine where it is to stay, and wipe the stack that it was made on
-    /// (zeroize's `zeroize_stack`) where that matters. The engine itself moves no secret: what it has done with is wiped
-    /// in its place, and so is the stack that it ran on.
+    /// (zeroize's `zeroize_stack`) where that matters: before, because the parts of a value that are not set hold what
+    /// lay there, and afterwards. The engine itself moves no secret: it writes each in its place, what it has done with is
+    /// wiped there, and so is the stack that it ran on. `config` is dropped, and its keys are wiped, where it is.
     ///
     /// # Errors
     /// [`ConfigError::Storage`] if `storage` is too small, [`ConfigError::OwnGrant`] if the credentials do not let this
@@ -77,11 +78,24 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     pub fn new(
         config: Config,
         credentials: C,
+        entropy: R,
+        storage: S,
+        now: Instant,
+    ) -> Result<Self, ConfigError> {
+        wipe::<DEEP>();
+        Self::made(&config, credentials, entropy, storage, now)
+    }
+
+    // A frame of its own, on stack that was wiped.
+    #[inline(never)]
+    fn made(
+        config: &Config,
+        credentials: C,
         mut entropy: R,
         storage: S,
         now: Instant,
     ) -> Result<Self, ConfigError> {
-        check(&config, &credentials, &storage)?;
+        check(config, &credentials, &storage)?;
         let node = Node::new(config, &mut entropy, now);
         let mut engine = Self {
             node,
@@ -89,7 +103,7 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
             entropy,
             storage,
         };
-        engine.begin();
+        engine.begin(config);
         Ok(engine)
     }
 
@@ -100,30 +114,31 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     ///
     /// # Errors
     /// As [`new`](Self::new); `place` is as it was then.
-    pub fn new_in<'a>(
-        place: &'a mut MaybeUninit<Self>,
+    pub fn new_in(
+        place: &mut MaybeUninit<Self>,
         config: Config,
         credentials: C,
         entropy: R,
         storage: S,
         now: Instant,
-    ) -> Result<&'a mut Self, ConfigError> {
-        let engine = Self::put(place, config, credentials, entropy, storage, now)?;
-        engine.begin();
+    ) -> Result<&mut Self, ConfigError> {
+        wipe::<DEEP>();
+        let engine = Self::put(place, &config, credentials, entropy, storage, now)?;
+        engine.begin(&config);
         Ok(engine)
     }
 
-    // A frame of its own, which is gone when the engine begins.
+    // A frame of its own, on stack that was wiped, which is gone when the engine begins.
     #[inline(never)]
     fn put<'a>(
         place: &'a mut MaybeUninit<Self>,
-        config: Config,
+        config: &Config,
         credentials: C,
         mut entropy: R,
         storage: S,
         now: Instant,
     ) -> Result<&'a mut Self, ConfigError> {
-        check(&config, &credentials, &storage)?;
+        check(config, &credentials, &storage)?;
         Ok(place.write(Self {
             node: Node::new(config, &mut entropy, now),
             credentials,
@@ -133,11 +148,14 @@ impl<C: Credentials, R: CryptoRng, S: Storage> Engine<C, R, S> {
     }
 
     /// What comes once it is where it stays: secrets are written there.
-    fn begin(&mut self) {
+    fn begin(&mut self, config: &Config) {
         let cookies = &mut self.node.cookies;
         cookies.current.redraw(&mut self.entropy);
         cookies.former.redraw(&mut self.entropy);
-        self.core().resume();
+        for key in &config.settings().manual_keys {
+            apart::<ROW, _>(|| self.node.config.take_manual(key));
+        }
+        self.core().resume(&config.settings().resumed_keys);
     }
 
     pub(crate) fn core(&mut self) -> Core<'_> {
@@ -309,10 +327,10 @@ fn check(config: &Config, credentials: &impl Credentials, storage: &impl Storage
 }
 
 impl Node {
-    /// A node that knows nothing but its configuration.
+    /// A node that knows nothing but its configuration, and none of that one's keys yet.
     // A frame of its own, which is gone before anything else is done.
     #[inline(never)]
-    fn new(config: Config, rng: &mut dyn CryptoRng, now: Instant) -> Self {
+    fn new(config: &Config, rng: &mut dyn CryptoRng, now: Instant) -> Self {
         let mut instance = [0; 8];
         // All zeros is no instance.
         while instance == [0; 8] {
@@ -378,7 +396,7 @@ impl Node {
             now,
             promised: None,
             refusals: heapless::Vec::new(),
-            config,
+            config: config.without_keys(),
         }
     }
 }

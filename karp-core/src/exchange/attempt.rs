@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use super::{Handshake, IkeSa, auth::Covered};
+use super::{Handshake, IkeSa, auth::Covered, messages::write_init_request};
 use crate::{
     config::{MAX_GROUP_NAME, MAX_PROTOCOLS},
     crypto::{DhSecret, ROW, Secret, apart},
@@ -17,11 +17,11 @@ use crate::{
         ExchangeType, Flags, Header, MAX_DATAGRAM, NotifyType, PayloadType, Payloads, Writer,
         auth::write_raw_public_key_request,
         message::Contents,
-        notify::{Instance, MAX_COOKIE_LEN, MAX_EVICTED, write_signature_hashes},
-        numbers::{IdType, KE_CURVE25519},
-        payload::{Id, KeyExchange, write_group, write_notify},
+        notify::{Instance, MAX_COOKIE_LEN, MAX_EVICTED},
+        numbers::IdType,
+        payload::{Id, write_group, write_notify},
         redirect::write_redirected_from,
-        sa::{Purpose as Suite, write_offer},
+        sa::Purpose as Suite,
         size::{IKE_SA_INIT_REQUEST, Shape},
     },
 };
@@ -172,18 +172,8 @@ impl Attempt {
     pub(super) fn write_init(&self, buffer: &mut [u8]) -> Option<usize> {
         let header = Header::new(self.spi_i, [0; 8], ExchangeType::IKE_SA_INIT, Flags::INITIATOR, 0);
         let mut writer = Writer::message(buffer, &header);
-        // RFC 7296 section 2.6: the cookie comes first, all else stays as it was.
-        if !self.cookie.is_empty() {
-            write_notify(&mut writer, NotifyType::COOKIE, &self.cookie);
-        }
-        write_offer(&mut writer, Suite::Group);
-        KeyExchange {
-            method: KE_CURVE25519,
-            data: &self.secret.public(),
-        }
-        .write(&mut writer);
-        writer.payload(PayloadType::NONCE, &self.nonce);
-        write_signature_hashes(&mut writer);
+        let public = self.secret.public();
+        write_init_request(&mut writer, &self.cookie, Suite::Group, &public, &self.nonce);
         write_notify(&mut writer, NotifyType::REDIRECT_SUPPORTED, &[]);
         if let Some(from) = self.redirected_from {
             write_redirected_from(&mut writer, from);

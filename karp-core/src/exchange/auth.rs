@@ -19,6 +19,15 @@ pub(crate) struct Covered<'a> {
     pub(crate) sk_p: &'a Secret<32>,
 }
 
+/// Whether a raw public key has to be shown beside the signature.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum CertRule {
+    /// By every node of a group (section 4).
+    Required,
+    /// By peers of the pairwise mode (section 9): they may.
+    Optional,
+}
+
 impl Covered<'_> {
     fn id_mac(&self, identity: &Identity) -> [u8; 32] {
         let (head, octets) = identity.body();
@@ -66,8 +75,15 @@ impl Covered<'_> {
         true
     }
 
-    /// Checks the AUTH that `peer` sent, by the method that the credential store has for it.
-    pub(crate) fn verify(&self, contents: &Contents<'_>, peer: &Identity, creds: &dyn Credentials) -> bool {
+    /// Checks the AUTH that `peer` sent, by the method that the credential store has for it. In a group CERT accompanies
+    /// method 14; peers of the pairwise mode may leave it out (strongSwan does), for the key is known.
+    pub(crate) fn verify(
+        &self,
+        contents: &Contents<'_>,
+        peer: &Identity,
+        creds: &dyn Credentials,
+        cert: CertRule,
+    ) -> bool {
         let id_mac = self.id_mac(peer);
         let parts = [self.message, self.nonce, &id_mac];
         let proof = contents.auth.as_ref().map(Auth::proof);
@@ -79,13 +95,14 @@ impl Covered<'_> {
                 let Some(key) = creds.peer_public_key(peer) else {
                     return false;
                 };
-                // CERT accompanies method 14 and must equal the stored key (section 4).
-                let shown = contents
-                    .cert
-                    .as_ref()
-                    .filter(|cert| cert.encoding == CertEncoding::RAW_PUBLIC_KEY);
-                let same = shown
-                    .is_some_and(|cert| parse_public_key_info(cert.data).is_ok_and(|shown| *shown == key));
+                // What is shown must equal the stored key (section 4).
+                let same = match &contents.cert {
+                    Some(cert) => {
+                        cert.encoding == CertEncoding::RAW_PUBLIC_KEY
+                            && parse_public_key_info(cert.data).is_ok_and(|shown| *shown == key)
+                    }
+                    None => cert == CertRule::Optional,
+                };
                 same && verify(&key, &parts, signature)
             }
             _ => false,

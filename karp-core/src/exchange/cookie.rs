@@ -3,6 +3,8 @@
 
 use core::net::SocketAddr;
 
+use rand_core::CryptoRng;
+
 use super::Handshake;
 use crate::{
     crypto::{Secret, ct_eq, prf},
@@ -27,6 +29,22 @@ impl CookieSecrets {
         cookie
     }
 
+    /// Two secrets, both fresh.
+    pub(crate) fn new(rng: &mut dyn CryptoRng) -> Self {
+        Self {
+            current: Secret::random(rng),
+            former: Secret::random(rng),
+            version: 0,
+        }
+    }
+
+    /// A new secret; cookies under the present one are taken until the next change.
+    pub(crate) fn turn(&mut self, rng: &mut dyn CryptoRng) {
+        self.former.copy_from(&self.current);
+        self.current.redraw(rng);
+        self.version = self.version.wrapping_add(1);
+    }
+
     /// Whether `cookie` was made here for this initiator, under the present secret or the one before.
     pub(crate) fn check(&self, cookie: &[u8], nonce: &[u8], spi_i: &[u8; 8], from: SocketAddr) -> bool {
         let Some((version, value)) = cookie.split_first() else {
@@ -44,14 +62,6 @@ impl CookieSecrets {
 }
 
 impl Core<'_> {
-    /// A new secret; cookies under the present one are taken until the next change.
-    pub(crate) fn turn_cookie_secret(&mut self) {
-        let cookies = &mut self.node.cookies;
-        cookies.former.copy_from(&cookies.current);
-        cookies.current.redraw(self.rng);
-        cookies.version = cookies.version.wrapping_add(1);
-    }
-
     /// From half of the table on an IKE_SA_INIT needs a cookie (section 4). Exchanges that are answered keep their place
     /// only until it is needed: they do not count.
     pub(crate) fn cookies_wanted(&self) -> bool {

@@ -2,7 +2,7 @@
 
 use core::net::SocketAddr;
 
-use super::{Handshake, IkeSa, attempt::MAX_FIRST, sa::wire_fault};
+use super::{Handshake, IkeSa, attempt::MAX_FIRST, messages::write_init_response, sa::wire_fault};
 use crate::{
     crypto::{DhSecret, ROW, Secret, apart},
     error::DropReason,
@@ -12,14 +12,10 @@ use crate::{
     storage::Handle,
     time::{Duration, Instant},
     wire::{
-        self, ExchangeType, Flags, Header, NotifyType, PayloadType, Payloads, Writer,
-        auth::write_raw_public_key_request,
+        self, ExchangeType, Flags, Header, NotifyType, Payloads, Writer,
         message::Contents,
-        notify::{write_invalid_ke, write_signature_hashes},
         numbers::KE_CURVE25519,
-        payload::{KeyExchange, write_notify},
-        redirect::Redirect,
-        sa::{Choice, Purpose as Suite, choose, write_answer},
+        sa::{Choice, Purpose as Suite, choose},
     },
 };
 
@@ -298,16 +294,7 @@ impl Core<'_> {
             0,
         );
         let mut writer = Writer::message(buffer, &header);
-        match &refusal.answer {
-            RefusalKind::Cookie(cookie) => write_notify(&mut writer, NotifyType::COOKIE, cookie),
-            RefusalKind::Redirect { to, nonce } => Redirect { to: *to, nonce }.write(&mut writer),
-            RefusalKind::TemporaryFailure => write_notify(&mut writer, NotifyType::TEMPORARY_FAILURE, &[]),
-            RefusalKind::NoProposal => write_notify(&mut writer, NotifyType::NO_PROPOSAL_CHOSEN, &[]),
-            RefusalKind::InvalidKe(method) => write_invalid_ke(&mut writer, *method),
-            RefusalKind::UnsupportedCritical(ty) => {
-                write_notify(&mut writer, NotifyType::UNSUPPORTED_CRITICAL_PAYLOAD, &[*ty]);
-            }
-        }
+        refusal.answer.write(&mut writer);
         let len = writer.finish().ok()?.len();
         Some((len, refusal.to, MessageKind::InitResponse))
     }
@@ -330,18 +317,7 @@ impl HalfOpen {
             0,
         );
         let mut writer = Writer::message(buffer, &header);
-        write_answer(&mut writer, &self.choice);
-        KeyExchange {
-            method: KE_CURVE25519,
-            data: &self.public,
-        }
-        .write(&mut writer);
-        writer.payload(PayloadType::NONCE, &self.nonce);
-        if asks {
-            write_raw_public_key_request(&mut writer);
-        }
-        write_signature_hashes(&mut writer);
-        write_notify(&mut writer, NotifyType::CHILDLESS_IKEV2_SUPPORTED, &[]);
+        write_init_response(&mut writer, &self.choice, &self.public, &self.nonce, asks);
         writer.finish().ok().map(|message| message.len())
     }
 }

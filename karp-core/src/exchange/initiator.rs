@@ -8,7 +8,7 @@ use super::{
         AUTH_LIFE, AUTH_LIFE_UNDER_ATTACK, Attempt, AttemptStage, MAX_ATTEMPTS, MAX_FIRST, MAX_REDIRECTS,
         Purpose,
     },
-    auth::Covered,
+    auth::{CertRule, Covered},
     sa::wire_fault,
 };
 use crate::{
@@ -291,7 +291,8 @@ impl Core<'_> {
             sk_p: sk_pr,
         };
         // A different name than expected may be an impostor's: it is not what this node asked for.
-        if identity != attempt.expect || !covered.verify(&contents, &identity, self.creds) {
+        if identity != attempt.expect || !covered.verify(&contents, &identity, self.creds, CertRule::Required)
+        {
             return Ok(unproved);
         }
         let answer = |verdict| Answer {

@@ -1,18 +1,19 @@
 //! The initial exchange and what it leaves behind (PROTOCOL.md section 4).
 
 mod attempt;
-mod auth;
+pub(crate) mod auth;
 mod cookie;
 mod half_open;
 mod initiator;
+pub(crate) mod messages;
 mod responder;
 mod sa;
 #[cfg(test)]
 mod tests;
 
-pub(crate) use attempt::{Attempt, Purpose};
+pub(crate) use attempt::{Attempt, MAX_FIRST, Purpose};
 pub(crate) use half_open::HalfOpen;
-pub(crate) use sa::{IkeSa, KeyWrap, open, seal, wire_fault};
+pub(crate) use sa::{IkeSa, KeyWrap, Opened, open, seal, wire_fault};
 
 use crate::time::Instant;
 

@@ -5,7 +5,7 @@ use core::net::SocketAddr;
 
 use super::{
     IkeSa,
-    auth::Covered,
+    auth::{CertRule, Covered},
     half_open::{ANSWERED_LIFE, AuthAnswer, HalfOpenStage, JudgedAuth},
     sa::wire_fault,
 };
@@ -133,7 +133,7 @@ impl Core<'_> {
         };
         let proved = identity
             .as_ref()
-            .is_some_and(|identity| covered.verify(&contents, identity, self.creds));
+            .is_some_and(|identity| covered.verify(&contents, identity, self.creds, CertRule::Required));
         let group = self.node.config.settings().group.as_bytes();
         Ok(Request {
             identity,

@@ -2,7 +2,7 @@
 
 use super::{CheckedState, CheckedTek, TrafficKey};
 use crate::{
-    config::{Expiry, KeyUse, MAX_RESUMED, ResumedKey},
+    config::{Expiry, KeyUse, ResumedKey},
     crypto::{ROW, apart, ct_eq},
     io::Alarm,
     node::{Core, ManualStage},
@@ -101,18 +101,12 @@ impl Core<'_> {
 
     /// Takes over what the host kept over a restart of itself (section 8). Who was sent with comes later in the order of
     /// activations (section 7).
-    pub(crate) fn resume(&mut self) {
+    pub(crate) fn resume(&mut self, keys: &[ResumedKey]) {
         for usage in [KeyUse::Unsent, KeyUse::Stopped, KeyUse::Sending] {
-            for at in 0..MAX_RESUMED {
-                apart::<ROW, _>(|| {
-                    let key = self.node.config.resumed(at);
-                    if let Some(key) = key.filter(|key| key.usage == usage) {
-                        self.resume_key(&key);
-                    }
-                });
+            for key in keys.iter().filter(|key| key.usage == usage) {
+                apart::<ROW, _>(|| self.resume_key(key));
             }
         }
-        self.node.config.drop_resumed();
     }
 
     pub(super) fn resume_key(&mut self, key: &ResumedKey) {

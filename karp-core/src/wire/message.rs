@@ -13,7 +13,7 @@ use super::notify::{
     ElectionState, Evicted, Handoff, Instance, KeysInUse, RekeyRequest, lists_identity_hash, parse_cookie,
     parse_invalid_ke,
 };
-use super::numbers::CertEncoding;
+use super::numbers::{CertEncoding, SecurityProtocol};
 use super::payload::{Cert, CertReq, Delete, Id, KeyExchange, Notify, parse_nonce};
 use super::redirect::{Redirect, parse_redirected_from};
 use super::substructure::once;
@@ -48,8 +48,16 @@ pub struct Contents<'a> {
     pub gsa: Option<&'a [u8]>,
     /// Body of KD.
     pub kd: Option<&'a [u8]>,
+    /// Body of TSi.
+    pub ts_i: Option<&'a [u8]>,
+    /// Body of TSr.
+    pub ts_r: Option<&'a [u8]>,
     /// D for the IKE SA: the sender ends it.
     pub deletes_ike_sa: bool,
+    /// D for routing SAs: the sender ends them (PROTOCOL.md section 9).
+    pub deletes_routing: Option<Delete<'a>>,
+    /// The SPI in REKEY_SA for a routing SA, as it stands: the initiator's.
+    pub rekeys_routing: Option<&'a [u8]>,
     /// The first error notify, if there is any.
     pub error: Option<NotifyType>,
     /// The method that INVALID_KE_PAYLOAD asks for.
@@ -135,7 +143,15 @@ impl<'a> Contents<'a> {
                 PayloadType::ID_G => once(&mut contents.group, Id::parse_group(body)?)?,
                 PayloadType::GSA => once(&mut contents.gsa, body)?,
                 PayloadType::KD => once(&mut contents.kd, body)?,
-                PayloadType::DELETE => contents.deletes_ike_sa |= Delete::parse(body)?.is_ike_sa(),
+                PayloadType::TS_I => once(&mut contents.ts_i, body)?,
+                PayloadType::TS_R => once(&mut contents.ts_r, body)?,
+                PayloadType::DELETE => {
+                    let delete = Delete::parse(body)?;
+                    contents.deletes_ike_sa |= delete.is_ike_sa();
+                    if delete.protocol == SecurityProtocol::ROUTING {
+                        once(&mut contents.deletes_routing, delete)?;
+                    }
+                }
                 PayloadType::NOTIFY => contents.notify(&Notify::parse(body)?)?,
                 _ => {}
             }
@@ -155,6 +171,9 @@ impl<'a> Contents<'a> {
             NotifyType::REDIRECT_SUPPORTED => flag(&mut self.redirect_supported),
             NotifyType::CHILDLESS_IKEV2_SUPPORTED => flag(&mut self.childless_supported),
             NotifyType::INITIAL_CONTACT => flag(&mut self.initial_contact),
+            NotifyType::REKEY_SA if notify.protocol == SecurityProtocol::ROUTING => {
+                once(&mut self.rekeys_routing, notify.spi)
+            }
             NotifyType::SIGNATURE_HASH_ALGORITHMS => {
                 self.identity_hash |= lists_identity_hash(notify.data)?;
                 Ok(())

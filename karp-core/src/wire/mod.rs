@@ -25,6 +25,7 @@ pub mod payload;
 pub mod reader;
 pub mod redirect;
 pub mod rekey;
+pub mod routing;
 pub mod sa;
 pub mod size;
 pub mod sk;
@@ -32,6 +33,7 @@ pub mod state;
 pub mod substructure;
 #[cfg(test)]
 mod tests;
+pub mod ts;
 pub mod writer;
 
 pub use error::{Error, Full};

@@ -14,6 +14,8 @@ const LAST: u8 = 0;
 
 /// Octets of the body of an offer or answer for [`Purpose::Pairwise`]: a proposal of three transforms.
 pub const PAIRWISE_LEN: usize = 32;
+/// Octets of the SPI that a proposal for an IKE SA has when it replaces another (RFC 7296 section 3.3.1).
+pub const IKE_SPI_LEN: usize = 8;
 /// Octets of the body of an offer or answer for [`Purpose::Group`]: a proposal of four transforms.
 pub const GROUP_LEN: usize = 40;
 
@@ -143,10 +145,34 @@ pub struct Choice {
 pub fn choose(body: &[u8], wanted: Option<Purpose>) -> Result<Option<Choice>, Error> {
     let mut chosen = None;
     for proposal in Proposals::new(body) {
-        let choice = judge(&proposal?).filter(|choice| wanted.is_none_or(|wanted| wanted == choice.purpose));
-        chosen = chosen.or(choice);
+        let proposal = proposal?;
+        let choice = judge(&proposal).filter(|choice| wanted.is_none_or(|wanted| wanted == choice.purpose));
+        chosen = chosen.or(choice.filter(|_| proposal.spi.is_empty()));
     }
     Ok(chosen)
+}
+
+/// As [`choose`], for an IKE SA that replaces another (RFC 7296 section 1.3.2): with the SPI of the initiator, which
+/// stands in the proposal. A zero SPI is none.
+///
+/// # Errors
+/// If any proposal is malformed.
+pub fn choose_rekey(body: &[u8]) -> Result<Option<(Choice, [u8; IKE_SPI_LEN])>, Error> {
+    let mut chosen = None;
+    for proposal in Proposals::new(body) {
+        let proposal = proposal?;
+        let choice = judge(&proposal).filter(|choice| choice.purpose == Purpose::Pairwise);
+        chosen = chosen.or(choice.zip(ike_spi(&proposal)));
+    }
+    Ok(chosen)
+}
+
+/// What kind of SA the first proposal is for.
+///
+/// # Errors
+/// If it is malformed, or there is none.
+pub fn protocol_of(body: &[u8]) -> Result<SecurityProtocol, Error> {
+    Ok(Proposals::new(body).next().ok_or(Error::Missing)??.protocol)
 }
 
 /// Whether any proposal in the body of an SA payload has a key wrap of whatever kind: the sender is looking
@@ -187,11 +213,42 @@ pub fn check_answer(body: &[u8], offered: Purpose) -> Result<(), Error> {
         ke: KE_CURVE25519,
     };
     // One transform of each type: judging wants each type present, and the count leaves no room for more.
-    if proposal.count == transforms && judge(&proposal) == Some(exact) {
+    if proposal.count == transforms && judge(&proposal) == Some(exact) && proposal.spi.is_empty() {
         Ok(())
     } else {
         Err(Error::BadValue)
     }
+}
+
+/// Checks the answer to an offer of [`write_rekey`], and gives the responder's SPI.
+///
+/// # Errors
+/// As [`check_answer`].
+pub fn check_rekey_answer(body: &[u8]) -> Result<[u8; IKE_SPI_LEN], Error> {
+    let mut proposals = Proposals::new(body);
+    let proposal = proposals.next().ok_or(Error::Missing)??;
+    if let Some(second) = proposals.next() {
+        second?;
+        return Err(Error::TooMany);
+    }
+    let choice = judge(&proposal).filter(|choice| *choice == PAIRWISE && proposal.count == 3);
+    choice.and_then(|_| ike_spi(&proposal)).ok_or(Error::BadValue)
+}
+
+/// What [`write_offer`] offers for a pairwise IKE SA.
+pub const PAIRWISE: Choice = Choice {
+    number: 1,
+    purpose: Purpose::Pairwise,
+    integ_none: false,
+    ke: KE_CURVE25519,
+};
+
+fn ike_spi(proposal: &Proposal<'_>) -> Option<[u8; IKE_SPI_LEN]> {
+    proposal
+        .spi
+        .try_into()
+        .ok()
+        .filter(|spi| *spi != [0; IKE_SPI_LEN])
 }
 
 /// Writes the SA payload of an initiator: one proposal.
@@ -209,13 +266,28 @@ pub fn write_offer(writer: &mut Writer<'_>, purpose: Purpose) {
 
 /// Writes the SA payload of a responder: the chosen proposal's number with one transform of each type.
 pub fn write_answer(writer: &mut Writer<'_>, choice: &Choice) {
+    write_proposal(writer, choice, &[]);
+}
+
+/// Writes the SA payload for an IKE SA that replaces another, with the sender's SPI: of an initiator (with
+/// [`PAIRWISE`]) or of a responder.
+pub fn write_rekey(writer: &mut Writer<'_>, choice: &Choice, spi: &[u8; IKE_SPI_LEN]) {
+    write_proposal(writer, choice, spi);
+}
+
+fn write_proposal(writer: &mut Writer<'_>, choice: &Choice, spi: &[u8]) {
+    let Ok(spi_size) = u8::try_from(spi.len()) else {
+        writer.fail();
+        return;
+    };
     let kwa = choice.purpose == Purpose::Group;
     let count = 3_u8
         .saturating_add(u8::from(kwa))
         .saturating_add(u8::from(choice.integ_none));
     let payload = writer.begin(PayloadType::SA);
     let proposal = writer.begin_sub(LAST, 0);
-    writer.bytes(&[choice.number, SecurityProtocol::IKE.0, 0, count]);
+    writer.bytes(&[choice.number, SecurityProtocol::IKE.0, spi_size, count]);
+    writer.bytes(spi);
     let bare = |_: &mut Writer<'_>| {};
     write_transform(writer, false, TransformType::ENCR, ENCR_CHACHA20_POLY1305, bare);
     write_transform(writer, false, TransformType::PRF, PRF_HMAC_SHA2_256, bare);
@@ -255,7 +327,7 @@ impl Offer {
 }
 
 fn judge(proposal: &Proposal<'_>) -> Option<Choice> {
-    if proposal.protocol != SecurityProtocol::IKE || !proposal.spi.is_empty() {
+    if proposal.protocol != SecurityProtocol::IKE {
         return None;
     }
     let [mut encr, mut prf, mut integ, mut ke, mut kwa] = [Offer::Absent; 5];

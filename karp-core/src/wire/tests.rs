@@ -271,7 +271,7 @@ fn notifies_are_what_they_say() {
         assert_eq!(of(ty, data), Ok(expected), "{ty:?}");
     }
     assert_eq!(of(NotifyType(40_000), &[]), Ok([false; 6]));
-    assert_eq!(of(NotifyType::HANDOFF, &[8; 7]).is_err(), true);
+    assert!(of(NotifyType::HANDOFF, &[8; 7]).is_err());
 }
 
 /// RFC 7427 section 4: one entry of many is enough, in whichever notify it stands.

@@ -18,8 +18,8 @@ use karp_core::{
     Engine,
     algorithm::{RoutingAlgorithm, RoutingProtocol},
     command::{Command, RekeyReason},
-    config::{Config, ManualKey, Settings},
-    crypto::{DhSecret, IkeKeys, RekeySaKeys, key_wrap_key, skeyseed},
+    config::{Config, KeyUse, ManualKey, ResumedKey, Settings},
+    crypto::{DhSecret, IkeKeys, RekeySaKeys, Secret, key_wrap_key, skeyseed},
     error::CommandError,
     identity::Identity,
     io::{Output, Recv, Role},
@@ -35,7 +35,7 @@ use crate::{
         dice::generator,
         peek::{self, Header},
     },
-    leaks::Leaks,
+    leaks::{Leaks, WINDOW},
 };
 
 /// A generator that remembers what was drawn from it.
@@ -43,10 +43,24 @@ use crate::{
 /// It was run before the engine began: what it draws ahead must not be found on the stack of the engine that calls it.
 struct Remembering {
     stock: std::vec::IntoIter<u8>,
-    drawn: Rc<RefCell<Vec<Vec<u8>>>>,
+    drawn: Drawn,
 }
 
+/// What was drawn, in order.
+type Drawn = Rc<RefCell<Vec<Vec<u8>>>>;
+
 impl Remembering {
+    fn new(stream: u64) -> (Self, Drawn) {
+        let mut stock = vec![0; 1 << 18];
+        generator(77, stream).fill_bytes(&mut stock);
+        let drawn = Drawn::default();
+        let entropy = Self {
+            stock: stock.into_iter(),
+            drawn: Rc::clone(&drawn),
+        };
+        (entropy, drawn)
+    }
+
     fn take<const N: usize>(&mut self) -> [u8; N] {
         std::array::from_fn(|_| self.stock.next().expect("enough was drawn ahead"))
     }
@@ -91,15 +105,18 @@ impl TryCryptoRng for Repeating {}
 type Tables = Fixed<4, 10, 4, 4, 4>;
 type Inline = Engine<Store, Remembering, Tables>;
 
+/// What an engine's memory has to do with: its role, its Rekey SA, the ids of its keys, how many peers it has.
+type State = (Role, Option<[u8; 16]>, Vec<u16>, usize);
+
 struct Router {
     identity: Identity,
     address: SocketAddr,
     /// One engine, and then none.
     place: Vec<Inline>,
-    drawn: Rc<RefCell<Vec<Vec<u8>>>>,
+    drawn: Drawn,
     asleep: bool,
     /// What its memory has to do with changed: it is to be looked at.
-    state: Option<(Role, Option<[u8; 16]>, Vec<u16>, usize)>,
+    state: Option<State>,
 }
 
 /// How deep below the caller an engine's frames are looked for, and how far below it they begin: what reads the stack
@@ -146,20 +163,8 @@ impl Link {
             settings.dtd = Duration::from_secs(5);
             settings.rekey_sa_lifetime = Duration::from_secs(100);
             settings.controller_signatures = proof == Proof::Signatures;
-            let key = ManualKey {
-                protocol: RoutingProtocol::Ospfv2,
-                algorithm: RoutingAlgorithm::HmacSha256,
-                id: 7,
-                secret: heapless::Vec::from_slice(MANUAL).unwrap(),
-            };
-            assert!(settings.manual_keys.push(key).is_ok());
-            let drawn = Rc::default();
-            let mut stock = vec![0; 1 << 18];
-            generator(77, at as u64).fill_bytes(&mut stock);
-            let entropy = Remembering {
-                stock: stock.into_iter(),
-                drawn: Rc::clone(&drawn),
-            };
+            assert!(settings.manual_keys.push(manual()).is_ok());
+            let (entropy, drawn) = Remembering::new(at as u64);
             let config = Config::new(settings).unwrap();
             let engine = Engine::new(config, store, entropy, tables.pop().unwrap(), Instant::ZERO).unwrap();
             link.routers.push(Router {
@@ -360,6 +365,15 @@ impl Link {
             "{} was dropped and left {after:?}",
             self.routers[at].identity
         );
+    }
+}
+
+fn manual() -> ManualKey {
+    ManualKey {
+        protocol: RoutingProtocol::Ospfv2,
+        algorithm: RoutingAlgorithm::HmacSha256,
+        id: 7,
+        secret: heapless::Vec::from_slice(MANUAL).unwrap(),
     }
 }
 
@@ -586,6 +600,49 @@ fn an_engine_leaves_no_key_behind_with_pre_shared_keys() {
 #[test]
 fn an_engine_leaves_no_key_behind_with_raw_public_keys() {
     wiped(Proof::Signatures);
+}
+
+/// What a host hands in is in the engine's memory once, however its octets lay on the stack that the engine was made on:
+/// no part of the engine that is not set has them.
+#[test]
+fn an_engine_that_was_made_has_each_key_once() {
+    let octets: [u8; 32] = std::array::from_fn(|at| (at as u8).wrapping_mul(37) ^ 0x5a);
+    let mut leaks = Leaks::default();
+    leaks.add("the manual key", MANUAL);
+    leaks.add("the resumed key", &octets);
+    zeroize::zeroize_stack::<{ 4 * DEPTH }>();
+    let tables = tables(1).pop().unwrap();
+    let mut place = far_below(|| {
+        let own = Identity::fqdn("r1").unwrap();
+        let mut settings = Settings::new("lan", own.clone(), SocketAddr::from(([10, 9, 0, 1], 848)));
+        assert!(settings.manual_keys.push(manual()).is_ok());
+        let resumed = ResumedKey {
+            id: 9,
+            key: Secret::from_bytes(octets),
+            usage: KeyUse::Sending,
+            lifetime: Duration::from_secs(60),
+            protocols: heapless::Vec::from_slice(&[(RoutingProtocol::Ospfv2, RoutingAlgorithm::HmacSha256)])
+                .unwrap(),
+        };
+        assert!(settings.resumed_keys.push(resumed).is_ok());
+        let config = Config::new(settings).unwrap();
+        let store = Store::new(&own, Proof::PairKeys);
+        far_below(|| litter(&octets));
+        vec![Engine::new(config, store, Remembering::new(0).0, tables, Instant::ZERO).unwrap()]
+    });
+    assert_eq!(place[0].resumable_keys(Instant::ZERO).count(), 1);
+    let held: Vec<_> = leaks.all_in_octets(&memory(&place)).map(str::to_owned).collect();
+    let count = |name| held.iter().filter(|held| *held == name).count();
+    assert_eq!(count("the manual key"), MANUAL.len() - WINDOW + 1);
+    assert_eq!(count("the resumed key"), octets.len() - WINDOW + 1);
+    place.clear();
+    assert!(found(&leaks, &memory(&place)).is_empty());
+}
+
+/// Leaves copies of a key all over the stack below.
+#[inline(never)]
+fn litter(key: &[u8; 32]) {
+    std::hint::black_box(&[*key; 3 * GAP / 32]);
 }
 
 /// The search is able to fail: what is dropped without being wiped is found, and what is left on the stack.

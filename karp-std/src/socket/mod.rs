@@ -194,33 +194,11 @@ impl Sockets {
     /// # Errors
     /// What the system says; the next read may well succeed.
     pub fn receive(&self, which: Which, buffer: &mut [u8]) -> io::Result<Incoming> {
-        let mut control = cmsg_space!(libc::c_int, libc::in_pktinfo, libc::in6_pktinfo);
-        let mut iov = [IoSliceMut::new(buffer)];
-        let fd = self.socket(which).as_raw_fd();
-        let received = loop {
-            match recvmsg::<SockaddrStorage>(fd, &mut iov, Some(&mut control), MsgFlags::empty()) {
-                Ok(received) => break received,
-                Err(Errno::EINTR) => {}
-                Err(Errno::EAGAIN) => return Ok(Incoming::Empty),
-                Err(errno) => return Err(errno.into()),
-            }
+        let (from, len, arrival) = match read(self.socket(which), buffer)? {
+            Read::Datagram(from, len, arrival) => (from, len, arrival),
+            Read::TooLong => return Ok(Incoming::Skipped(Skip::TooLong)),
+            Read::Empty => return Ok(Incoming::Empty),
         };
-        let Some(from) = received.address.as_ref().and_then(socket_addr) else {
-            return Err(io::Error::new(
-                io::ErrorKind::InvalidData,
-                "a datagram without an address of its sender",
-            ));
-        };
-        if received.flags.contains(MsgFlags::MSG_TRUNC) {
-            return Ok(Incoming::Skipped(Skip::TooLong));
-        }
-        let mut arrival = Arrival::default();
-        // Control messages that did not fit leave the hop limit unknown, which the engine refuses.
-        received
-            .cmsgs()
-            .into_iter()
-            .flatten()
-            .for_each(|message| arrival.note(&message));
         if arrival
             .interface
             .is_some_and(|index| !self.takes_from(which, index))
@@ -237,7 +215,7 @@ impl Sockets {
             .filter(|ip| *ip != own.ip())
             .map_or(own, |ip| SocketAddr::new(ip, own.port()));
         Ok(Incoming::Datagram {
-            len: received.bytes,
+            len,
             recv: Recv {
                 from,
                 to,
@@ -251,20 +229,7 @@ impl Sockets {
     /// # Errors
     /// What the system says. Datagrams can be lost anyway: nothing needs to be done but to count it.
     pub fn send(&self, octets: &[u8], to: SocketAddr) -> io::Result<()> {
-        let to = SockAddr::from(scoped(to, self.interface.index));
-        loop {
-            match self.unicast.send_to(octets, &to) {
-                Ok(sent) if sent == octets.len() => return Ok(()),
-                Ok(_) => {
-                    return Err(io::Error::new(
-                        io::ErrorKind::WriteZero,
-                        "the datagram went out cut short",
-                    ));
-                }
-                Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(error) => return Err(error),
-            }
-        }
+        send_to(&self.unicast, octets, scoped(to, self.interface.index))
     }
 
     const fn socket(&self, which: Which) -> &Socket {
@@ -324,6 +289,131 @@ impl std::fmt::Debug for Sockets {
             .field("local", &self.local)
             .field("group", &self.group)
             .field("interface", &self.interface)
+            .finish_non_exhaustive()
+    }
+}
+
+/// What one read gave.
+enum Read {
+    Datagram(SocketAddr, usize, Arrival),
+    TooLong,
+    Empty,
+}
+
+/// Reads one datagram, and how it came.
+fn read(socket: &Socket, buffer: &mut [u8]) -> io::Result<Read> {
+    let mut control = cmsg_space!(libc::c_int, libc::in_pktinfo, libc::in6_pktinfo);
+    let mut iov = [IoSliceMut::new(buffer)];
+    let fd = socket.as_raw_fd();
+    let received = loop {
+        match recvmsg::<SockaddrStorage>(fd, &mut iov, Some(&mut control), MsgFlags::empty()) {
+            Ok(received) => break received,
+            Err(Errno::EINTR) => {}
+            Err(Errno::EAGAIN) => return Ok(Read::Empty),
+            Err(errno) => return Err(errno.into()),
+        }
+    };
+    let Some(from) = received.address.as_ref().and_then(socket_addr) else {
+        return Err(io::Error::new(
+            io::ErrorKind::InvalidData,
+            "a datagram without an address of its sender",
+        ));
+    };
+    if received.flags.contains(MsgFlags::MSG_TRUNC) {
+        return Ok(Read::TooLong);
+    }
+    let mut arrival = Arrival::default();
+    // Control messages that did not fit leave the hop limit unknown, which the engine refuses.
+    received
+        .cmsgs()
+        .into_iter()
+        .flatten()
+        .for_each(|message| arrival.note(&message));
+    Ok(Read::Datagram(from, received.bytes, arrival))
+}
+
+fn send_to(socket: &Socket, octets: &[u8], to: SocketAddr) -> io::Result<()> {
+    let to = SockAddr::from(to);
+    loop {
+        match socket.send_to(octets, &to) {
+            Ok(sent) if sent == octets.len() => return Ok(()),
+            Ok(_) => {
+                return Err(io::Error::new(
+                    io::ErrorKind::WriteZero,
+                    "the datagram went out cut short",
+                ));
+            }
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
+    }
+}
+
+/// One UDP socket for unicast alone: that of a pair (PROTOCOL.md section 9). Non-blocking. What arrives may come by any
+/// interface: GTSM and the peer's proof decide. IPv6 link-local addresses are not for it.
+pub struct PeerSocket {
+    socket: Socket,
+    local: SocketAddr,
+}
+
+impl PeerSocket {
+    /// Opens it at `local`, where port 0 lets the system choose one.
+    ///
+    /// # Errors
+    /// A port in use, an address that is not there, a port that needs a privilege.
+    pub fn open(local: SocketAddr) -> Result<Self, SocketError> {
+        let socket = open_unicast(local)?;
+        let bound = socket.local_addr().ok().and_then(|address| address.as_socket());
+        Ok(Self {
+            socket,
+            local: bound.unwrap_or(local),
+        })
+    }
+
+    /// The address and port that it has.
+    #[must_use]
+    pub const fn local(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// The descriptor, to wait for input on.
+    #[must_use]
+    pub fn fd(&self) -> BorrowedFd<'_> {
+        self.socket.as_fd()
+    }
+
+    /// Reads one datagram. Never blocks.
+    ///
+    /// # Errors
+    /// What the system says; the next read may well succeed.
+    pub fn receive(&self, buffer: &mut [u8]) -> io::Result<Incoming> {
+        Ok(match read(&self.socket, buffer)? {
+            Read::Empty => Incoming::Empty,
+            Read::TooLong => Incoming::Skipped(Skip::TooLong),
+            Read::Datagram(from, len, arrival) => Incoming::Datagram {
+                len,
+                recv: Recv {
+                    from,
+                    to: self.local,
+                    hop_limit: arrival.hop_limit,
+                },
+            },
+        })
+    }
+
+    /// Sends one datagram. Never blocks.
+    ///
+    /// # Errors
+    /// What the system says. Datagrams can be lost anyway.
+    pub fn send(&self, octets: &[u8], to: SocketAddr) -> io::Result<()> {
+        send_to(&self.socket, octets, to)
+    }
+}
+
+impl std::fmt::Debug for PeerSocket {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("PeerSocket")
+            .field("local", &self.local)
             .finish_non_exhaustive()
     }
 }

@@ -1,6 +1,6 @@
 //! AUTH and cookies: what proves something and what does not.
 
-use super::super::auth::Covered;
+use super::super::auth::{CertRule, Covered};
 use crate::{
     crypto::Secret,
     testing::{Bench, Proof, address, id},
@@ -57,7 +57,7 @@ fn believed(prover: Proof, verifier: Proof, named: &str, sent: [&[u8]; 2], had: 
             );
             assert!(written);
         },
-        |contents| against.verify(contents, &id(named), verifier.at(0).creds),
+        |contents| against.verify(contents, &id(named), verifier.at(0).creds, CertRule::Required),
     )
 }
 
@@ -137,7 +137,7 @@ fn certificate_and_signature_are_both_the_stored_keys() {
                 }
                 write_signature(writer, &signer.sign(&parts));
             },
-            |contents| covered.verify(contents, &id("prover"), verifier.at(0).creds),
+            |contents| covered.verify(contents, &id("prover"), verifier.at(0).creds, CertRule::Required),
         );
         assert_eq!(found, good);
     }
@@ -147,7 +147,7 @@ fn certificate_and_signature_are_both_the_stored_keys() {
 #[test]
 fn cookies_are_taken_until_the_second_change_of_the_secret() {
     let mut bench = Bench::new("a", 1);
-    let mut core = bench.at(0);
+    let core = bench.at(0);
     let (nonce, spi) = ([1; 32], [2; 8]);
     let cookie = core.node.cookies.make(&nonce, &spi, address(2));
     let taken = |core: &crate::node::Core<'_>| core.node.cookies.check(&cookie, &nonce, &spi, address(2));
@@ -164,12 +164,12 @@ fn cookies_are_taken_until_the_second_change_of_the_secret() {
     let mut wrong = cookie.clone();
     wrong[0] = wrong[0].wrapping_add(1);
     assert!(!core.node.cookies.check(&wrong, &nonce, &spi, address(2)));
-    core.turn_cookie_secret();
+    core.node.cookies.turn(core.rng);
     assert!(taken(&core));
     let fresh = core.node.cookies.make(&nonce, &spi, address(2));
     assert_ne!(fresh, cookie);
     assert!(core.node.cookies.check(&fresh, &nonce, &spi, address(2)));
-    core.turn_cookie_secret();
+    core.node.cookies.turn(core.rng);
     assert!(!taken(&core));
     assert!(core.node.cookies.check(&fresh, &nonce, &spi, address(2)));
 }

@@ -23,8 +23,9 @@ fn office<'a>(core: &'a mut Core<'_>) -> &'a mut super::super::Office {
     core.node.office.as_mut().unwrap()
 }
 
+/// The whole view: this input asks for every part of it.
 fn view(core: &Core<'_>) -> rollover::View {
-    core.view(rollover::Input::Check).unwrap().0
+    core.view(rollover::Input::Replaced).unwrap().0
 }
 
 fn add_key(core: &mut Core<'_>, id: u16, state: KeyState, made: u32) -> Handle {
@@ -53,6 +54,7 @@ fn lesser(core: &mut Core<'_>, number: u8, after: u32, office: bool) -> Handle {
     (registrant.given, registrant.live) = (false, false);
     (registrant.merging, registrant.office) = (Some(after), office);
     core.peer_mut(row).registrant = Some(registrant);
+    self::office(core).merges = true;
     row
 }
 
@@ -464,7 +466,7 @@ fn may(ms: u64, prepare: impl FnOnce(&mut Core<'_>)) -> (bool, bool) {
     add_key(&mut core, 7, Active, 1);
     core.add_member("m", 2, ms);
     prepare(&mut core);
-    let view = view(&core);
+    let (view, _) = core.view(rollover::Input::Want(RekeyReason::Operator)).unwrap();
     (view.may_start, view.may_activate)
 }
 
@@ -562,6 +564,8 @@ fn what_holds_up_an_heir() {
     assert!(may(29_999, no_heir).0);
     let unregistered = |core: &mut Core<'_>| {
         heir(core);
+        office(core).formers_until = at(90_000);
+        office(core).patience = at(90_000);
         let spi = [5; 16];
         let row = core.add_peer("u", 6, NodeState::Member, 14_000);
         let peer = core.peer_mut(row);
@@ -606,12 +610,19 @@ fn the_slowest_member_counts() {
     );
     core.node.installs.confirmed = core.node.installs.revision;
     office(&mut core).heir = true;
+    office(&mut core).patience = at(20_001);
     let row = core.add_peer("u", 6, NodeState::Member, 20_000);
     core.peer_mut(row).under = Some([5; 16]);
     core.peer_mut(row).claim.as_mut().unwrap().flags = crate::wire::ElectionFlags::KEYED;
     assert_eq!(
         (view(&core).acknowledged, view(&core).sa_acknowledged),
         (None, false)
+    );
+    office(&mut core).patience = at(20_000);
+    assert_eq!(
+        (view(&core).acknowledged, view(&core).sa_acknowledged),
+        (Some(5), true),
+        "it has waited long enough"
     );
 }
 

@@ -442,6 +442,7 @@ fn who_comes_from_another_half_merges() {
             let other = core.add_member("lesser", 3, 0);
             core.registrant_of(other).office = true;
             core.registrant_of(other).merging = Some(0);
+            core.node.office.as_mut().unwrap().merges = true;
         }
         let row = core.add_peer("m", 2, state, 0);
         let mut shown = KeysInUse::default();

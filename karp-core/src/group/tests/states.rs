@@ -155,6 +155,7 @@ fn an_answer_that_was_not_sent_gives_nothing() {
             kind: ReplyKind::Registration,
             at: at(0),
         });
+        core.node.replies_owed = true;
         assert_eq!(core.gift(row), Some(Purpose::Whole));
         let mut buffer = [0; 1232];
         let room = if sealed { buffer.len() } else { 100 };
