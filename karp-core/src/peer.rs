@@ -80,7 +80,8 @@ pub(crate) struct Shows {
     pub(crate) lags: bool,
     /// The key that is Active here, which it stopped sending with and does not go back to.
     pub(crate) beyond: bool,
-    /// The key that it sends with, and nobody knows that here: it comes from another half, where others send as it does.
+    /// The key that it sends with, and nobody knows that here, or it was never Active here and none is shown that was:
+    /// it comes from another half, where others send as it does.
     pub(crate) foreign: bool,
     /// It sends with the key that is Active here: only that makes another office continuing (section 5.5).
     pub(crate) current: bool,

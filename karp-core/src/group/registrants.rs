@@ -141,6 +141,9 @@ impl Core<'_> {
                 }
             }
         }
+        // A key that was made for a merge or a rollover that came to nothing here: it came to something where others send
+        // with it.
+        shows.foreign |= shows.lags && !shows.active;
         shows
     }
 

@@ -150,6 +150,8 @@ pub struct Hello {
     /// When it was sent.
     pub sent: u64,
     pub row: Held,
+    /// Its engine had told its routing protocols to send with another key, if any, and they had not got to it.
+    pub lags: bool,
     /// The Rekey SA that the sender followed.
     pub spi: Option<[u8; 16]>,
     /// The office that the sender held or followed.
@@ -265,6 +267,15 @@ impl Hellos {
         // A packet from before the receiver came to this Rekey SA, or before its routing protocols had the first keys,
         // says nothing of what the two have in common.
         if !agreed && receiver.keyed_since.max(receiver.fed_since) > hello.sent {
+            self.foreign += 1;
+            return Ok(());
+        }
+        // Nor does one from a sender that came to this office later than the receiver, before its routing protocols have
+        // what it was given then: no key of one half is given to the other (section 5.5).
+        if !agreed
+            && hello.lags
+            && nodes[from].follows_since > receiver.follows_since.max(receiver.keyed_since)
+        {
             self.foreign += 1;
             return Ok(());
         }

@@ -15,7 +15,7 @@ use karp_core::{
 
 use super::{
     hellos::{Hello, Turn},
-    keys::Held,
+    keys::{Held, State},
     lan::{Lan, Sign},
     link::Link,
     node::{Daemon, Host, Node},
@@ -109,7 +109,9 @@ impl Lan {
                 if self.nodes[node].boots == boot && self.nodes[node].is_up() {
                     self.nodes[node].daemon = Some(daemon);
                     self.nodes[node].fed_since = self.nodes[node].fed_since.min(self.now);
-                    if self.nodes[node].is_keyed() {
+                    // What it had before it was given anything does not bring it back.
+                    let member = self.nodes[node].role() == Role::Member;
+                    if member && Some(generation) > self.nodes[node].joined_with {
                         let now = self.now;
                         self.nodes[node].is_back(now);
                     }
@@ -250,6 +252,8 @@ impl Lan {
             return;
         }
         self.nodes[at].paused_until = None;
+        // Its deadlines passed meanwhile, and it sees to them before it reads anything (section 5.3).
+        self.nodes[at].told.current = false;
         let pauses = self.nodes[at].engine().counters().pauses;
         self.note(&format!("{} wakes", self.nodes[at].name));
         // Which of the two a host does first is its own affair.
@@ -339,21 +343,35 @@ impl Lan {
         }
         if event == (Event::RoleChanged { role: Role::Left }) {
             self.nodes[at].left_at = Some(self.now);
+            // It forgot whom it had heard: what it took in before is news to it again.
+            self.nodes[at].seen.clear();
             self.hellos.forget(at);
         }
+        // An office of its own was given nothing: it is back when somebody comes to it.
+        if matches!(event, Event::PeerJoined { .. }) && self.nodes[at].told.role == Role::Gcks {
+            self.nodes[at].is_back(self.now);
+        }
+        if let Event::GcksChanged { gcks: Some(_) } = event {
+            self.nodes[at].follows_since = self.now;
+        }
         if let Event::RoleChanged {
-            role: Role::Member | Role::Gcks,
+            role: role @ (Role::Member | Role::Gcks),
         } = event
         {
             self.nodes[at].keyed_since = self.now;
             let node = &mut self.nodes[at];
             match node.host {
                 Host::Reads => {
-                    node.is_back(self.now);
+                    if role == Role::Member {
+                        node.is_back(self.now);
+                    }
                     node.fed_since = self.now;
                 }
                 Host::Confirms(_) | Host::Hangs if was_keyed => {}
-                Host::Confirms(_) | Host::Hangs => node.fed_since = u64::MAX,
+                Host::Confirms(_) | Host::Hangs => {
+                    node.fed_since = u64::MAX;
+                    node.joined_with = node.told.generation;
+                }
             }
         }
         match event {
@@ -486,6 +504,15 @@ impl Lan {
         }
     }
 
+    /// The same; a router that waits at an office changes its key when that office does (section 7).
+    fn turns_to(&self, at: usize) -> Option<usize> {
+        let gcks = || {
+            let gcks = self.nodes[at].engine.as_ref()?.gcks()?;
+            self.nodes.iter().position(|other| other.identity == *gcks)
+        };
+        self.office_of(at).or_else(gcks)
+    }
+
     pub(super) fn link_of(&self, from: usize, to: usize) -> Link {
         self.links.get(&(from, to)).copied().unwrap_or(self.link)
     }
@@ -503,6 +530,11 @@ impl Lan {
         let spi = node.engine.as_ref().and_then(|engine| engine.rekey_sa_spi());
         let spi = spi.filter(|_| node.is_keyed());
         let office = self.office_of(from);
+        let rows = node.rows(self.now);
+        let is_active = |row: &Held| {
+            rows.iter()
+                .any(|own| own.octets == row.octets && own.state == State::Active)
+        };
         for protocol in self.hellos.protocols.clone() {
             let Some(row) = self.nodes[from].sends_with(protocol, self.now) else {
                 continue;
@@ -512,7 +544,7 @@ impl Lan {
                 if to == from || !self.reach[from][to] {
                     continue;
                 }
-                if let (Some(one), Some(other)) = (office, self.office_of(to))
+                if let (Some(one), Some(other)) = (self.turns_to(from), self.turns_to(to))
                     && one != other
                     && !(self.reach[one][other] && self.reach[other][one])
                 {
@@ -533,6 +565,7 @@ impl Lan {
                         life,
                         sent: self.now,
                         row: row.clone(),
+                        lags: !row.manual && !is_active(&row),
                         spi,
                         office,
                     }),

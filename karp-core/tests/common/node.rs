@@ -141,6 +141,10 @@ pub struct Node {
     pub alone_since: Option<u64>,
     /// When that last ended after more than its hold.
     pub back_at: Option<u64>,
+    /// When it last began to follow another office.
+    pub follows_since: u64,
+    /// The generation that this boot had when it was last given the state of a group.
+    pub joined_with: Option<u32>,
     /// Its hold in ms, as it was last configured.
     pub hold: u64,
     /// The Rekey SAs that this boot followed, the last three.
@@ -191,6 +195,8 @@ impl Node {
             left_at: None,
             alone_since: None,
             back_at: None,
+            follows_since: 0,
+            joined_with: None,
             hold: 0,
             followed: Vec::new(),
             paused_since: 0,
@@ -329,6 +335,7 @@ impl Node {
             },
         });
         self.told = Told::default();
+        self.joined_with = None;
         self.events.clear();
         self.inbox.clear();
         self.paused_until = None;

@@ -333,7 +333,8 @@ fn evict(lan: &mut Lan, gcks: usize, gone: usize) {
     let whole = rest
         .iter()
         .all(|at| lan.nodes[*at].is_present() && lan.nodes[*at].is_keyed());
-    if !whole || !lan.is_settled() || gcks == gone {
+    // Who was put out itself puts nobody out of the group that it is no part of.
+    if !whole || !lan.is_settled() || gcks == gone || lan.nodes[gcks].realm != 0 {
         return;
     }
     let who = lan.nodes[gone].identity.clone();

@@ -85,6 +85,16 @@ fn what_is_shown_is_judged() {
         Shows {
             pending: Some(3),
             lags: true,
+            foreign: true,
+            ..none
+        }
+    );
+    // It came to nothing here, and to something where this registrant was.
+    assert_eq!(
+        shown(4, Sending, true),
+        Shows {
+            lags: true,
+            foreign: true,
             ..none
         }
     );
