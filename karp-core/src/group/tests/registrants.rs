@@ -438,6 +438,9 @@ fn who_comes_from_another_half_merges() {
         let mut core = bench.at(0);
         add_key(&mut core, 1, Active, 2);
         add_key(&mut core, 2, Retiring, 1);
+        let was_sent_with = core.keys.rows_mut().find(|key| key.id == 2).unwrap();
+        was_sent_with.was_active = true;
+        add_key(&mut core, 3, Retiring, 1);
         if office_here {
             let other = core.add_member("lesser", 3, 0);
             core.registrant_of(other).office = true;
@@ -463,5 +466,10 @@ fn who_comes_from_another_half_merges() {
     assert_eq!(merging(NodeState::Member, Some(9), false), (true, false));
     assert_eq!(merging(NodeState::Member, Some(2), false), (false, false));
     assert_eq!(merging(NodeState::Member, Some(2), true), (true, false));
+    assert_eq!(
+        merging(NodeState::Member, Some(3), false),
+        (true, false),
+        "what came to nothing here came to something where it is sent with"
+    );
     assert_eq!(merging(NodeState::Member, Some(1), true), (false, false));
 }
