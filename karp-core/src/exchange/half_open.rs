@@ -2,7 +2,12 @@
 
 use core::net::SocketAddr;
 
-use super::{Handshake, IkeSa, attempt::MAX_FIRST, messages::write_init_response, sa::wire_fault};
+use super::{
+    Handshake, IkeSa,
+    attempt::MAX_FIRST,
+    messages::{InitFault, InitRequest, write_init_response},
+    sa::wire_fault,
+};
 use crate::{
     crypto::{DhSecret, ROW, Secret, apart},
     error::DropReason,
@@ -12,7 +17,7 @@ use crate::{
     storage::Handle,
     time::{Duration, Instant},
     wire::{
-        self, ExchangeType, Flags, Header, NotifyType, Payloads, Writer,
+        ExchangeType, Flags, Header, NotifyType, Payloads, Writer,
         message::Contents,
         numbers::KE_CURVE25519,
         sa::{Choice, Purpose as Suite, choose},
@@ -149,34 +154,25 @@ impl Core<'_> {
     /// A request of IKE_SA_INIT. Cookies are checked before anything costly.
     #[inline(never)]
     pub(crate) fn handle_init_request(&mut self, from: SocketAddr, octets: &[u8]) -> Result<(), DropReason> {
-        let (header, payloads) = Payloads::of_message(octets).map_err(wire_fault)?;
-        let contents = match Contents::collect(payloads) {
-            Ok(contents) => contents,
-            // RFC 7296 section 2.5: an unknown critical payload is named in the refusal.
-            Err(wire::Error::UnknownCritical(ty)) => {
+        let request = match InitRequest::read(octets) {
+            Ok(request) => request,
+            Err(InitFault::UnknownCritical(spi_i, ty)) => {
                 let answer = RefusalKind::UnsupportedCritical(ty);
-                return self.refuse_statelessly(from, header.spi_i, answer, DropReason::UnknownCritical);
+                return self.refuse_statelessly(from, spi_i, answer, DropReason::UnknownCritical);
             }
-            Err(other) => return Err(wire_fault(other)),
+            Err(InitFault::Drop(reason)) => return Err(reason),
         };
-        let (sa, ke, nonce_i) = match (contents.sa, contents.ke, contents.nonce) {
-            (Some(sa), Some(ke), Some(nonce)) => (sa, ke, nonce),
-            _ => return Err(DropReason::Malformed),
-        };
-        if header.spi_i == [0; 8] || header.spi_r != [0; 8] || header.message_id != 0 {
-            return Err(DropReason::Malformed);
-        }
-        let Some(choice) = choose(sa, Some(Suite::Group)).map_err(wire_fault)? else {
-            return self.refuse_statelessly(
-                from,
-                header.spi_i,
-                RefusalKind::NoProposal,
-                DropReason::NoProposal,
-            );
+        let InitRequest {
+            spi_i,
+            nonce: nonce_i,
+            ..
+        } = request;
+        let Some(choice) = choose(request.sa, Some(Suite::Group)).map_err(wire_fault)? else {
+            return self.refuse_statelessly(from, spi_i, RefusalKind::NoProposal, DropReason::NoProposal);
         };
         if self.node.election.role() != Role::Gcks {
-            let answer = self.where_to(from, contents.redirect_supported, nonce_i);
-            return self.refuse_statelessly(from, header.spi_i, answer, DropReason::Unexpected);
+            let answer = self.where_to(from, request.redirect_supported, nonce_i);
+            return self.refuse_statelessly(from, spi_i, answer, DropReason::Unexpected);
         }
         // A repeat is recognised by its Ni or its whole octets, not by its SPI (RFC 7296 section 2.1).
         let repeated = self.handshakes.find(|row| {
@@ -187,24 +183,24 @@ impl Core<'_> {
             return self.repeat_response(row, octets);
         }
         if self.cookies_wanted() {
-            match contents.cookie {
-                Some(cookie) if self.node.cookies.check(cookie, nonce_i, &header.spi_i, from) => {}
+            match request.cookie {
+                Some(cookie) if self.node.cookies.check(cookie, nonce_i, &spi_i, from) => {}
                 given => {
-                    let cookie = self.node.cookies.make(nonce_i, &header.spi_i, from);
+                    let cookie = self.node.cookies.make(nonce_i, &spi_i, from);
                     let reason = if given.is_some() {
                         DropReason::BadCookie
                     } else {
                         DropReason::RateLimited
                     };
-                    return self.refuse_statelessly(from, header.spi_i, RefusalKind::Cookie(cookie), reason);
+                    return self.refuse_statelessly(from, spi_i, RefusalKind::Cookie(cookie), reason);
                 }
             }
         }
-        if ke.method != KE_CURVE25519 {
+        if request.ke.method != KE_CURVE25519 {
             let answer = RefusalKind::InvalidKe(KE_CURVE25519);
-            return self.refuse_statelessly(from, header.spi_i, answer, DropReason::BadKeyMaterial);
+            return self.refuse_statelessly(from, spi_i, answer, DropReason::BadKeyMaterial);
         }
-        let request = heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
+        let message = heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
         // One half-open exchange per source address (section 4).
         self.handshakes.retain(|row| {
             row.half_open()
@@ -222,13 +218,13 @@ impl Core<'_> {
             let secret = DhSecret::generate(rng);
             handshakes.insert(Handshake::HalfOpen(HalfOpen {
                 from,
-                spi_i: header.spi_i,
+                spi_i,
                 spi_r,
                 nonce,
                 choice,
                 public: secret.public(),
                 stage: HalfOpenStage::Init { secret },
-                message: request,
+                message,
                 owed: true,
                 deadline: now.after(HALF_OPEN_LIFE),
                 started: now,

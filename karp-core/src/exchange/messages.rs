@@ -1,10 +1,13 @@
 //! The parts of IKE_SA_INIT that groups and pairs have in common (PROTOCOL.md section 4).
 
+use super::wire_fault;
 use crate::{
+    error::DropReason,
     node::RefusalKind,
     wire::{
-        NotifyType, PayloadType, Writer,
+        self, Header, NotifyType, PayloadType, Payloads, Writer,
         auth::write_raw_public_key_request,
+        message::Contents,
         notify::{write_invalid_ke, write_signature_hashes},
         numbers::KE_CURVE25519,
         payload::{KeyExchange, write_notify},
@@ -12,6 +15,55 @@ use crate::{
         sa::{Choice, Purpose, write_answer, write_offer},
     },
 };
+
+/// A request that has what it needs; nothing of it is verified.
+pub(crate) struct InitRequest<'a> {
+    pub(crate) spi_i: [u8; 8],
+    pub(crate) sa: &'a [u8],
+    pub(crate) ke: KeyExchange<'a>,
+    pub(crate) nonce: &'a [u8],
+    pub(crate) cookie: Option<&'a [u8]>,
+    pub(crate) redirect_supported: bool,
+}
+
+/// Why it is none.
+pub(crate) enum InitFault {
+    /// RFC 7296 section 2.5: an unknown critical payload, which the refusal names to the sender with this SPI.
+    UnknownCritical([u8; 8], u8),
+    /// It is dropped.
+    Drop(DropReason),
+}
+
+impl<'a> InitRequest<'a> {
+    pub(crate) fn read(octets: &'a [u8]) -> Result<Self, InitFault> {
+        let drop = |error| InitFault::Drop(wire_fault(error));
+        let (header, payloads) = Payloads::of_message(octets).map_err(drop)?;
+        let Header {
+            spi_i,
+            spi_r,
+            message_id,
+            ..
+        } = header;
+        let contents = Contents::collect(payloads).map_err(|error| match error {
+            wire::Error::UnknownCritical(ty) => InitFault::UnknownCritical(spi_i, ty),
+            other => drop(other),
+        })?;
+        let (Some(sa), Some(ke), Some(nonce)) = (contents.sa, contents.ke, contents.nonce) else {
+            return Err(InitFault::Drop(DropReason::Malformed));
+        };
+        if spi_i == [0; 8] || spi_r != [0; 8] || message_id != 0 {
+            return Err(InitFault::Drop(DropReason::Malformed));
+        }
+        Ok(Self {
+            spi_i,
+            sa,
+            ke,
+            nonce,
+            cookie: contents.cookie,
+            redirect_supported: contents.redirect_supported,
+        })
+    }
+}
 
 /// The payloads of a request, up to the notifies that only one of the two has.
 pub(crate) fn write_init_request(

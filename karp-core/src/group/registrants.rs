@@ -141,8 +141,8 @@ impl Core<'_> {
                 }
             }
         }
-        // A key that was made for a merge or a rollover that came to nothing here: it came to something where others send
-        // with it.
+        // Section 7: a key that was made for a merge or a rollover that came to nothing here came to something where others
+        // send with it.
         shows.foreign |= shows.lags && !shows.active;
         shows
     }

@@ -15,7 +15,7 @@ use crate::{
     exchange::{
         MAX_FIRST,
         auth::{CertRule, Covered},
-        messages::write_init_response,
+        messages::{InitFault, InitRequest, write_init_response},
         wire_fault,
     },
     identity::Identity,
@@ -98,23 +98,19 @@ impl Core<'_> {
 
     /// A request of IKE_SA_INIT. Cookies are checked before anything costly.
     pub(super) fn handle_init_request(&mut self, way: Way, octets: &[u8]) -> Result<(), DropReason> {
-        let (header, payloads) = Payloads::of_message(octets).map_err(wire_fault)?;
-        let contents = match Contents::collect(payloads) {
-            Ok(contents) => contents,
-            // RFC 7296 section 2.5: an unknown critical payload is named in the refusal.
-            Err(wire::Error::UnknownCritical(ty)) => {
+        let request = match InitRequest::read(octets) {
+            Ok(request) => request,
+            Err(InitFault::UnknownCritical(spi_i, ty)) => {
                 let answer = RefusalKind::UnsupportedCritical(ty);
-                return self.refuse(way, header.spi_i, answer, DropReason::UnknownCritical);
+                return self.refuse(way, spi_i, answer, DropReason::UnknownCritical);
             }
-            Err(other) => return Err(wire_fault(other)),
+            Err(InitFault::Drop(reason)) => return Err(reason),
         };
-        let (sa, ke, nonce_i) = match (contents.sa, contents.ke, contents.nonce) {
-            (Some(sa), Some(ke), Some(nonce)) => (sa, ke, nonce),
-            _ => return Err(DropReason::Malformed),
-        };
-        if header.spi_i == [0; 8] || header.spi_r != [0; 8] || header.message_id != 0 {
-            return Err(DropReason::Malformed);
-        }
+        let InitRequest {
+            spi_i,
+            nonce: nonce_i,
+            ..
+        } = request;
         // A repeat is recognised by its whole octets or its Ni, not by its SPI (RFC 7296 section 2.1).
         let mut half_open = self.pair.half_open.iter_mut();
         if let Some(known) = half_open.find(|known| known.nonce_i() == Some(nonce_i)) {
@@ -127,34 +123,34 @@ impl Core<'_> {
         }
         // So is one that led to an IKE SA: a copy that comes late must not make another.
         let head = nonce_head(nonce_i);
-        let known = |sa: &Sa| !sa.initiator && sa.spi_i == header.spi_i && sa.nonce == head;
+        let known = |sa: &Sa| !sa.initiator && sa.spi_i == spi_i && sa.nonce == head;
         if self.pair.sas.iter().any(known) {
             return Err(DropReason::Replayed);
         }
-        let Some(choice) = choose(sa, Some(Purpose::Pairwise)).map_err(wire_fault)? else {
+        let Some(choice) = choose(request.sa, Some(Purpose::Pairwise)).map_err(wire_fault)? else {
             let answer = RefusalKind::NoProposal;
-            return self.refuse(way, header.spi_i, answer, DropReason::NoProposal);
+            return self.refuse(way, spi_i, answer, DropReason::NoProposal);
         };
         if self.cookies_wanted() {
-            match contents.cookie {
-                Some(cookie) if self.pair.cookies.check(cookie, nonce_i, &header.spi_i, way.to) => {}
+            match request.cookie {
+                Some(cookie) if self.pair.cookies.check(cookie, nonce_i, &spi_i, way.to) => {}
                 given => {
-                    let cookie = self.pair.cookies.make(nonce_i, &header.spi_i, way.to);
+                    let cookie = self.pair.cookies.make(nonce_i, &spi_i, way.to);
                     bump(&mut self.pair.pair_counters.cookies_asked);
                     let reason = if given.is_some() {
                         DropReason::BadCookie
                     } else {
                         DropReason::RateLimited
                     };
-                    return self.refuse(way, header.spi_i, RefusalKind::Cookie(cookie), reason);
+                    return self.refuse(way, spi_i, RefusalKind::Cookie(cookie), reason);
                 }
             }
         }
-        if ke.method != KE_CURVE25519 {
+        if request.ke.method != KE_CURVE25519 {
             let answer = RefusalKind::InvalidKe(KE_CURVE25519);
-            return self.refuse(way, header.spi_i, answer, DropReason::BadKeyMaterial);
+            return self.refuse(way, spi_i, answer, DropReason::BadKeyMaterial);
         }
-        let request = heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
+        let kept = heapless::Vec::from_slice(octets).map_err(|_| DropReason::NoRoom)?;
         if self.pair.half_open.is_full() {
             // Random replacement (section 4): a flood cannot choose whom it displaces.
             let len = u64::try_from(self.pair.half_open.len()).unwrap_or(1);
@@ -169,14 +165,14 @@ impl Core<'_> {
         let secret = DhSecret::generate(self.rng);
         let public = secret.public();
         let asks = self.creds.public_key().is_some();
-        let response = init_response((header.spi_i, spi_r), &choice, &public, &nonce, asks);
+        let response = init_response((spi_i, spi_r), &choice, &public, &nonce, asks);
         let half_open = HalfOpen {
             way,
-            spi_i: header.spi_i,
+            spi_i,
             spi_r,
             nonce,
             stage: Stage::Init { secret },
-            request,
+            request: kept,
             response: response.ok_or(DropReason::NoRoom)?,
             owes: true,
             began: self.now,
