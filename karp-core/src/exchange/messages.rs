@@ -44,10 +44,11 @@ impl<'a> InitRequest<'a> {
             message_id,
             ..
         } = header;
-        let contents = Contents::collect(payloads).map_err(|error| match error {
-            wire::Error::UnknownCritical(ty) => InitFault::UnknownCritical(spi_i, ty),
-            other => drop(other),
-        })?;
+        let contents = match Contents::collect(payloads) {
+            Ok(contents) => contents,
+            Err(wire::Error::UnknownCritical(ty)) => return Err(InitFault::UnknownCritical(spi_i, ty)),
+            Err(other) => return Err(drop(other)),
+        };
         let (Some(sa), Some(ke), Some(nonce)) = (contents.sa, contents.ke, contents.nonce) else {
             return Err(InitFault::Drop(DropReason::Malformed));
         };
