@@ -236,6 +236,12 @@ impl Core<'_> {
         // RFC 7296 section 2.25.2: not while the IKE SA is being replaced or ended.
         let crossing = match old.request.as_ref().map(|request| &request.asked) {
             None | Some(Asked::Probe) => false,
+            // One may cross: with more of them a peer that withholds its answer would fill the table.
+            Some(Asked::Create {
+                session: own,
+                crossed: Some(_),
+                ..
+            }) if *own == session => return Err(temporary()),
             Some(Asked::Create { session: own, .. }) => *own == session,
             Some(Asked::DeleteKey(_)) => false,
             Some(Asked::Rekey { .. } | Asked::Delete | Asked::Refuse) => return Err(temporary()),
@@ -296,6 +302,7 @@ impl Core<'_> {
             *crossed = Some(recv_id);
         }
         let line = (sa.lineage, sa.spi_i);
+        self.wish(session, false);
         self.add_key(
             session,
             line,
@@ -396,6 +403,8 @@ impl Core<'_> {
             }
             if crossed.is_none() {
                 self.put_off(at, error);
+                // RFC 7296 section 2.25: it is asked again later. Unless the peer brings a key, the wish stands.
+                self.wish(session, error == NotifyType::TEMPORARY_FAILURE);
             }
             return Ok(());
         }
@@ -456,6 +465,12 @@ impl Core<'_> {
         let sa = self.pair.sas.get(at)?;
         let key = keymat(&sa.sk_d, &shared, nonce_i, nonce_r);
         Some((spi.key_id, key, lower(nonce_i, nonce_r)))
+    }
+
+    fn wish(&mut self, session: u8, stands: bool) {
+        if let Some(wanted) = self.pair.wanted.get_mut(usize::from(session)) {
+            *wanted = stands;
+        }
     }
 
     /// A request was refused: it is not repeated at once.

@@ -421,12 +421,9 @@ impl Core<'_> {
             return self.ask_probe(at);
         }
         if self.pair.put_off <= now {
-            let roomy = self.pair.sas.len() <= super::ROOMY;
-            if roomy && self.rekey_due(at).is_some_and(|due| due <= now) {
+            if self.is_roomy() && self.rekey_due(at).is_some_and(|due| due <= now) && self.ask_rekey(at) {
                 self.pair.rekey = false;
-                if self.ask_rekey(at) {
-                    return;
-                }
+                return;
             }
             if let Some(session) = self.session_due(now)
                 && !self.keys_full()
@@ -454,6 +451,11 @@ impl Core<'_> {
         if self.probe_due(at).is_some_and(|due| due <= now) {
             self.ask_probe(at);
         }
+    }
+
+    /// Whether there is room for the IKE SA that a rekey makes, and for one of the peer's.
+    pub(super) fn is_roomy(&self) -> bool {
+        self.pair.sas.len() <= super::ROOMY
     }
 
     /// When the IKE SA is to be replaced by this side: its initiator a tenth early, the other at the end.

@@ -559,8 +559,12 @@ impl Core<'_> {
             if free {
                 at(self.probe_due(current), Timer::Liveness);
                 let asks = |time: Option<Instant>| time.map(|time| time.max(pair.put_off));
-                at(asks(self.rekey_due(current)), Timer::IkeSa);
-                for session in 0..pair.config.settings().sessions.len() {
+                // What waits for room is woken by what makes it: the end of an IKE SA or of a key.
+                if self.is_roomy() {
+                    at(asks(self.rekey_due(current)), Timer::IkeSa);
+                }
+                let sessions = pair.config.settings().sessions.len();
+                for session in (0..sessions).filter(|_| !self.keys_full()) {
                     let due = u8::try_from(session)
                         .ok()
                         .and_then(|session| self.key_due(session));

@@ -86,11 +86,14 @@ impl Attempt {
         !self.replies.is_empty()
     }
 
-    /// When something has to be done about it.
+    /// When something has to be done about it. IKE_SA_INIT goes out only while it has no reply, refused ones counted.
     pub(super) fn next(&self) -> Instant {
         let replies = self.replies.iter().filter(|reply| !reply.refused);
         let sending = replies.map(|reply| reply.repeat.next).min();
-        self.deadline.min(sending.unwrap_or(self.repeat.next))
+        let asking = self.replies.is_empty().then_some(self.repeat.next);
+        sending
+            .or(asking)
+            .map_or(self.deadline, |at| at.min(self.deadline))
     }
 }
 

@@ -7,12 +7,13 @@ use rand_chacha::{ChaCha8Rng, rand_core::SeedableRng as _};
 use super::{sa::Asked, *};
 use crate::{
     Grant,
+    algorithm::{RoutingAlgorithm, RoutingProtocol},
     crypto::shared_key_auth,
     identity::AuthMethod,
-    wire::{NotifyType, PayloadType, Writer, message::Contents, numbers::SecurityProtocol},
+    wire::{NotifyType, PayloadType, Writer, message::Contents, numbers::SecurityProtocol, ts::Selector},
 };
 
-struct SharedKey;
+struct SharedKey(&'static [u8]);
 
 impl Credentials for SharedKey {
     fn grant(&self, _: &Identity) -> Grant {
@@ -22,7 +23,7 @@ impl Credentials for SharedKey {
         Some(AuthMethod::SharedKey)
     }
     fn shared_key_auth(&self, _: &Identity, parts: &[&[u8]]) -> Option<[u8; 32]> {
-        Some(shared_key_auth(b"a key of these tests alone", parts))
+        Some(shared_key_auth(self.0, parts))
     }
     fn sign(&self, _: &[&[u8]]) -> Option<[u8; 64]> {
         None
@@ -47,11 +48,16 @@ fn address(side: u8) -> SocketAddr {
 }
 
 fn side(own: u8) -> Side {
+    side_with(own, b"a key of these tests alone", |_| {})
+}
+
+fn side_with(own: u8, key: &'static [u8], change: impl Fn(&mut Settings)) -> Side {
     let identity = |side: u8| Identity::fqdn(["a.example", "b.example"][usize::from(side)]).unwrap();
     let mut settings = Settings::new(identity(own), address(own), identity(1 - own), address(1 - own));
     settings.initiate = own == 0;
+    change(&mut settings);
     let entropy = ChaCha8Rng::from_seed([own; 32]);
-    let mut pair = Pair::new(Config::new(settings).unwrap(), SharedKey, entropy, NOW).unwrap();
+    let mut pair = Pair::new(Config::new(settings).unwrap(), SharedKey(key), entropy, NOW).unwrap();
     pair.handle_command(NOW, Command::Start).unwrap();
     Box::new(pair)
 }
@@ -78,17 +84,22 @@ fn hear(pair: &mut Side, from: u8, octets: &[u8]) -> Handled {
     pair.handle_datagram(NOW, recv, &mut octets.to_vec())
 }
 
+/// All that either side has to say reaches the other.
+fn talk(a: &mut Side, b: &mut Side) {
+    for _ in 0..8 {
+        for octets in said(a) {
+            hear(b, 0, &octets);
+        }
+        for octets in said(b) {
+            hear(a, 1, &octets);
+        }
+    }
+}
+
 /// Two sides with an IKE SA.
 fn established() -> (Side, Side) {
     let (mut a, mut b) = (side(0), side(1));
-    for _ in 0..8 {
-        for octets in said(&mut a) {
-            hear(&mut b, 0, &octets);
-        }
-        for octets in said(&mut b) {
-            hear(&mut a, 1, &octets);
-        }
-    }
+    talk(&mut a, &mut b);
     assert!(a.is_up() && b.is_up());
     (a, b)
 }
@@ -199,4 +210,75 @@ fn a_responder_that_is_not_childless_is_not_authenticated_to() {
         Handled::Dropped(DropReason::Unexpected)
     );
     assert!(said(&mut a).is_empty());
+}
+
+/// An attempt that was refused goes on for a while, in case a better answer comes; there is nothing to do until its end.
+#[test]
+fn an_attempt_that_was_refused_does_not_wake_its_host_for_nothing() {
+    let (mut a, mut b) = (side(0), side_with(1, b"another key", |_| {}));
+    talk(&mut a, &mut b);
+    assert!(!a.is_up() && a.state.attempt.is_some());
+    let mut now = NOW;
+    let mut wakes = 0;
+    let mut buffer = [0; 1232];
+    while a.state.attempt.is_some() {
+        match a.poll(now, &mut buffer) {
+            Output::Idle {
+                next: Some((next, _)),
+            } => {
+                wakes += 1;
+                assert!(next > now && wakes < 5, "{wakes} wakes, the last for {next:?}");
+                now = next;
+            }
+            Output::Idle { next: None } => panic!("an attempt has an end"),
+            Output::Transmit { .. } | Output::Event(_) => {}
+        }
+    }
+}
+
+fn bgp(own: u8) -> Session {
+    let end = |side: u8| Selector {
+        address: address(side).ip(),
+        ip_protocol: 6,
+        port: None,
+    };
+    Session {
+        protocol: RoutingProtocol::Bgp,
+        algorithm: RoutingAlgorithm::HmacSha1Cut96,
+        local: end(own),
+        remote: end(1 - own),
+    }
+}
+
+/// RFC 7296 section 2.25.2: while this side waits for its own first key, one of the peer's may cross it, and no more: a peer
+/// that withholds its answer could fill the table, and other sessions would find no room.
+#[test]
+fn one_key_of_the_peer_crosses_ones_own_and_no_more() {
+    let key = b"a key of these tests alone";
+    let sides = |own: u8| side_with(own, key, |settings| settings.sessions.push(bgp(own)).unwrap());
+    let (mut a, mut b) = (sides(0), sides(1));
+    // Until the IKE SA stands; then a asks for a key, and its request gets lost.
+    for _ in 0..2 {
+        for octets in said(&mut a) {
+            hear(&mut b, 0, &octets);
+        }
+        for octets in said(&mut b) {
+            hear(&mut a, 1, &octets);
+        }
+    }
+    assert!(a.is_up());
+    assert_eq!(said(&mut a).len(), 1);
+    for made in [1, 1, 1] {
+        assert!(b.core(NOW).ask_key(0, 0));
+        for octets in said(&mut b) {
+            hear(&mut a, 1, &octets);
+        }
+        for octets in said(&mut a) {
+            hear(&mut b, 0, &octets);
+        }
+        assert_eq!(a.state.keys.len(), made);
+        // The peer forgets what it got, and asks anew.
+        b.state.keys.clear();
+        b.state.put_off = NOW;
+    }
 }
